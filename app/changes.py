@@ -1,0 +1,188 @@
+"""What shall be written: one row type per table, its fields in the order of the table's columns.
+
+interpret makes these rows and record writes them as they are; a test holds them against the tables.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+from app.events import MessageKey
+
+
+class InboundRow(NamedTuple):
+    """Table `inbound_messages`."""
+
+    id: int
+    raw_id: int | None
+    webhook: str
+    provider: str
+    account: str
+    program: str
+    provider_id: str
+    address: str
+    sender: str
+    channel: str
+    text: str
+    normal: str
+    category: str
+    rule: str
+    keyword: str
+    list_version: str
+    provider_time: datetime | None
+    received_at: datetime
+    effective_at: datetime
+    reply: str
+    """`queued`, or the reason why there is none."""
+    outbox_id: int | None
+
+
+class LedgerRow(NamedTuple):
+    """Table `ledger`, append-only. Holds no personal data: that is in `evidence`."""
+
+    id: int
+    program: str
+    old_state: str
+    new_state: str
+    cause: str
+    rule: str
+    list_version: str
+    superseded: bool
+    effective_at: datetime
+    received_at: datetime
+    commitment: str
+    """SHA-256 of the evidence's salt and content: proves the evidence, and tells nothing once that is erased."""
+
+
+class EvidenceRow(NamedTuple):
+    """Table `evidence`: whose ledger entry it is, and what it rests on."""
+
+    ledger_id: int
+    address: str
+    actor: str
+    reason: str
+    webhook: str
+    inbound_id: int | None
+    text: str
+    normal: str
+    keyword: str
+    signature: str
+    reply_text: str
+    salt: str
+
+
+class ConsentRow(NamedTuple):
+    """Table `consent`."""
+
+    program: str
+    address: str
+    state: str
+    since: datetime
+    as_of: datetime
+    cause: str
+    ledger_id: int
+    confirmed: bool
+
+
+class OutboxRow(NamedTuple):
+    """Table `outbox`, as a row is born."""
+
+    id: int
+    kind: str
+    webhook: str
+    credential: str
+    program: str
+    category: str
+    address: str
+    sender: str
+    text: str
+    inbound_id: int | None
+    state: str
+    attempts: int
+    next_at: datetime
+    deadline: datetime
+    created_at: datetime
+
+
+class GuardRow(NamedTuple):
+    """Table `reply_guard`."""
+
+    address: str
+    default_at: datetime | None
+    recent: str
+    """ISO times joined with a blank, oldest first."""
+
+
+class ReceiptRow(NamedTuple):
+    """Table `receipts`."""
+
+    id: int
+    raw_id: int | None
+    message_id: int
+    webhook: str
+    status: str
+    provider_status: str
+    code: str
+    error_text: str
+    part: str
+    provider_time: datetime | None
+    received_at: datetime
+    current: bool
+    """It raised the message's status."""
+
+
+class MessageRow(NamedTuple):
+    """Table `messages`."""
+
+    id: int
+    account: str
+    provider_id: str
+    recipient: str
+    sender: str
+    outbox_id: int | None
+    status: str
+    provider_status: str
+    code: str
+    error_text: str
+    parts: str
+    """JSON object of part -> status; empty for a message of one part."""
+    first_at: datetime
+    status_at: datetime
+
+
+class AttributeRow(NamedTuple):
+    """Table `profile_attributes`."""
+
+    address: str
+    name: str
+    value: str
+    source: str
+    updated_at: datetime
+
+
+class WorkRow(NamedTuple):
+    """Table `work_list`: what a person must look at."""
+
+    id: int
+    raw_id: int | None
+    webhook: str
+    kind: str
+    reason: str
+    item: str
+    received_at: datetime
+
+
+@dataclass(slots=True)
+class Changes:
+    """Everything one batch changes."""
+
+    inbound: list[InboundRow] = field(default_factory=list)
+    ledger: list[LedgerRow] = field(default_factory=list)
+    evidence: list[EvidenceRow] = field(default_factory=list)
+    consent: dict[tuple[str, str], ConsentRow] = field(default_factory=dict)
+    outbox: list[OutboxRow] = field(default_factory=list)
+    guards: dict[str, GuardRow] = field(default_factory=dict)
+    receipts: list[ReceiptRow] = field(default_factory=list)
+    messages: dict[MessageKey, MessageRow] = field(default_factory=dict)
+    attributes: dict[tuple[str, str], AttributeRow] = field(default_factory=dict)
+    work: list[WorkRow] = field(default_factory=list)

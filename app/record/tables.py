@@ -1,0 +1,328 @@
+"""The tables. Names are plain, because people query them; the stable faces are the views of the migrations.
+
+Ids are ours: 63-bit, time-ordered, unique over processes (`ids`). Enumerations are text, so that a provider or a status
+more is never a migration. The columns of a table that interpret fills stand in the order of its row in `app.changes`.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Dialect
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def iso(moment: datetime) -> str:
+    """`2026-11-22T17:18:00.123456Z`: sorts as text in the order of time."""
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat("T", "microseconds") + "Z"
+
+
+class Moment(sa.types.TypeDecorator[datetime]):
+    """A point in time: timestamptz in PostgreSQL, ISO text in SQLite. Always aware and UTC in Python."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        """Text in SQLite, which has no type for it."""
+        return dialect.type_descriptor(sa.Text() if dialect.name == "sqlite" else sa.DateTime(timezone=True))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        """To the column."""
+        return iso(value) if value is not None and dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """From the column."""
+        if value is None:
+            return None
+        return (datetime.fromisoformat(value) if isinstance(value, str) else value).astimezone(UTC)
+
+
+def _table(name: str, *columns: Any) -> sa.Table:
+    return sa.Table(name, metadata, *columns)
+
+
+def _text(name: str, **options: Any) -> "sa.Column[str]":
+    return sa.Column(name, sa.Text, nullable=False, **options)
+
+
+def _moment(name: str, *, nullable: bool = False) -> "sa.Column[datetime]":
+    return sa.Column(name, Moment, nullable=nullable)
+
+
+def _id() -> "sa.Column[int]":
+    return sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=False)
+
+
+# --- what was heard -----------------------------------------------------------------------------------------------
+
+#: the unique keys of events; it outlives the events, and it alone does the deduplication
+seen = _table(
+    "seen",
+    _text("key", unique=True),
+    _moment("at"),
+    #: None: for ever; else an equal key after this time is a new event
+    _moment("repeats_until", nullable=True),
+)
+
+raw_requests = _table(
+    "raw_requests",
+    _id(),
+    _text("webhook"),
+    _moment("received_at"),
+    _text("method"),
+    _text("target"),
+    _text("headers"),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    _text("client"),
+    _text("signature"),
+    #: events | ignored | undecoded
+    _text("reading"),
+    _text("problem"),
+)
+sa.Index("ix_raw_requests_undecoded", raw_requests.c.id, sqlite_where=sa.text("reading = 'undecoded'"),
+         postgresql_where=sa.text("reading = 'undecoded'"))  # fmt: skip
+
+inbound_messages = _table(
+    "inbound_messages",
+    _id(),
+    sa.Column("raw_id", sa.BigInteger),
+    _text("webhook"),
+    _text("provider"),
+    _text("account"),
+    _text("program"),
+    _text("provider_id"),
+    _text("address", index=True),
+    _text("sender"),
+    _text("channel"),
+    _text("text"),
+    _text("normal"),
+    _text("category"),
+    _text("rule"),
+    _text("keyword"),
+    _text("list_version"),
+    _moment("provider_time", nullable=True),
+    _moment("received_at"),
+    _moment("effective_at"),
+    _text("reply"),
+    sa.Column("outbox_id", sa.BigInteger),
+)
+
+#: what a person must look at: items that could not be read, addresses that could not be decided, culprits
+work_list = _table(
+    "work_list",
+    _id(),
+    sa.Column("raw_id", sa.BigInteger),
+    _text("webhook"),
+    _text("kind"),
+    _text("reason"),
+    _text("item"),
+    _moment("received_at"),
+    _moment("resolved_at", nullable=True),
+)
+
+#: the last few refused requests of each webhook, for the doctor
+quarantine = _table(
+    "quarantine",
+    _id(),
+    _text("webhook", index=True),
+    _moment("received_at"),
+    _text("reason"),
+    _text("method"),
+    _text("target"),
+    _text("headers"),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    _text("client"),
+)
+
+# --- consent ------------------------------------------------------------------------------------------------------
+
+consent = _table(
+    "consent",
+    _text("program", primary_key=True),
+    _text("address", primary_key=True),
+    _text("state"),
+    _moment("since"),
+    _moment("as_of"),
+    _text("cause"),
+    sa.Column("ledger_id", sa.BigInteger, nullable=False),
+    sa.Column("confirmed", sa.Boolean, nullable=False),
+)
+
+#: append-only: triggers refuse UPDATE, DELETE and TRUNCATE
+ledger = _table(
+    "ledger",
+    _id(),
+    _text("program"),
+    _text("old_state"),
+    _text("new_state"),
+    _text("cause"),
+    _text("rule"),
+    _text("list_version"),
+    sa.Column("superseded", sa.Boolean, nullable=False),
+    _moment("effective_at"),
+    _moment("received_at"),
+    _text("commitment"),
+)
+
+#: the personal side of the ledger; erasing a person deletes here and leaves the ledger whole
+evidence = _table(
+    "evidence",
+    sa.Column("ledger_id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=False),
+    _text("address", index=True),
+    _text("actor"),
+    _text("reason"),
+    _text("webhook"),
+    sa.Column("inbound_id", sa.BigInteger),
+    _text("text"),
+    _text("normal"),
+    _text("keyword"),
+    _text("signature"),
+    _text("reply_text"),
+    _text("salt"),
+)
+
+#: what each list version that a decision names was made of
+keyword_lists = _table(
+    "keyword_lists",
+    _text("version", primary_key=True),
+    _text("webhook"),
+    _text("lists"),
+    _moment("first_used_at"),
+)
+
+profile_attributes = _table(
+    "profile_attributes",
+    _text("address", primary_key=True),
+    _text("name", primary_key=True),
+    _text("value"),
+    _text("source"),
+    _moment("updated_at"),
+)
+
+# --- what leaves, and what became of it ---------------------------------------------------------------------------
+
+#: state: pending | sending | sent | cancelled | blocked | doubtful | failed
+outbox = _table(
+    "outbox",
+    _id(),
+    _text("kind"),
+    _text("webhook"),
+    _text("credential"),
+    _text("program"),
+    _text("category"),
+    _text("address"),
+    _text("sender"),
+    _text("text"),
+    sa.Column("inbound_id", sa.BigInteger),
+    _text("state"),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    _moment("next_at"),
+    _moment("deadline"),
+    _moment("created_at"),
+    # filled by send
+    _moment("claimed_until", nullable=True),
+    _text("reason", server_default=""),
+    _text("provider_id", server_default=""),
+    _moment("sent_at", nullable=True),
+)
+sa.Index("ix_outbox_waiting", outbox.c.next_at, sqlite_where=sa.text("state IN ('pending', 'sending')"),
+         postgresql_where=sa.text("state IN ('pending', 'sending')"))  # fmt: skip
+
+reply_guard = _table(
+    "reply_guard",
+    _text("address", primary_key=True),
+    _moment("default_at", nullable=True),
+    _text("recent"),
+)
+
+messages = _table(
+    "messages",
+    _id(),
+    _text("account"),
+    _text("provider_id"),
+    _text("recipient"),
+    _text("sender"),
+    sa.Column("outbox_id", sa.BigInteger),
+    _text("status"),
+    _text("provider_status"),
+    _text("code"),
+    _text("error_text"),
+    _text("parts"),
+    _moment("first_at"),
+    _moment("status_at"),
+    sa.UniqueConstraint("provider_id", "recipient", "account", name="uq_messages_provider_id"),
+)
+
+receipts = _table(
+    "receipts",
+    _id(),
+    sa.Column("raw_id", sa.BigInteger),
+    sa.Column("message_id", sa.BigInteger, nullable=False, index=True),
+    _text("webhook"),
+    _text("status"),
+    _text("provider_status"),
+    _text("code"),
+    _text("error_text"),
+    _text("part"),
+    _moment("provider_time", nullable=True),
+    _moment("received_at"),
+    sa.Column("current", sa.Boolean, nullable=False),
+)
+
+# --- the registry -------------------------------------------------------------------------------------------------
+
+credentials = _table(
+    "credentials",
+    _id(),
+    _text("name", unique=True),
+    _text("provider"),
+    #: the whole credential as JSON, its secrets left out
+    _text("settings"),
+    #: the secrets as JSON, encrypted
+    _text("secrets"),
+    _moment("created_at"),
+    _moment("updated_at"),
+)
+
+webhooks = _table(
+    "webhooks",
+    _id(),
+    _text("name", unique=True),
+    _text("provider"),
+    _text("settings"),
+    _text("secrets"),
+    #: SHA-256 of the URL's token; the token itself is only kept encrypted
+    _text("token_hash", unique=True),
+    _text("token"),
+    _moment("created_at"),
+    _moment("updated_at"),
+)
+
+#: reusable reply texts
+replies = _table("replies", _text("name", primary_key=True), _text("text"), _moment("updated_at"))
+
+api_tokens = _table(
+    "api_tokens",
+    _id(),
+    _text("name", unique=True),
+    _text("token_hash", unique=True),
+    #: scopes joined with a blank
+    _text("scopes"),
+    _moment("created_at"),
+    _moment("revoked_at", nullable=True),
+)
+
+#: one row; its number rises with every change of the registry, and running servers watch it
+registry_version = _table(
+    "registry_version",
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
+)

@@ -1,0 +1,137 @@
+"""What can be set: environment variables `TEXTBACK_*` over `config/settings.toml`."""
+
+import ipaddress
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from app.errors import BadInput
+
+CONFIG_DIR = Path(__file__).resolve().parent.parent / "config"
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+CommaList = Annotated[list[str], NoDecode]
+
+
+class Settings(BaseSettings):
+    """Every setting, its meaning and unit. `config/settings.example.toml` lists the same names."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TEXTBACK_", toml_file=CONFIG_DIR / "settings.toml", extra="forbid", frozen=True
+    )
+
+    #: sqlite:///data/textback.db or postgresql://user:password@host/name
+    database_url: SecretStr = SecretStr("sqlite:///data/textback.db")
+    #: what providers call, https://hooks.example.com; signatures need it behind a proxy
+    public_url: str | None = None
+    #: the first bearer token, with every scope; at least 16 characters
+    admin_token: SecretStr | None = None
+    #: encrypts stored secrets; at least 32 characters. Comma-separated to rotate: the first encrypts, all decrypt
+    secret_key: SecretStr | None = None
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=0, le=65535)
+    #: addresses or CIDRs whose X-Forwarded-* headers are believed
+    trusted_proxies: CommaList = []
+    #: hosts and CIDRs to which outgoing calls may go although private or plain http
+    allowed_private_destinations: CommaList = []
+    #: may_send for people who never said anything
+    unknown_consent: Literal["allow", "deny"] = "allow"
+    #: bytes of a request body; a provider file may say more
+    body_limit: int = Field(1_048_576, ge=1024)
+    #: seconds for a request's headers and body to arrive
+    request_timeout: float = Field(10.0, gt=0)
+    #: seconds to wait for the commit before a provider is told to try again; a provider file may say less
+    commit_timeout: float = Field(8.0, gt=0)
+    #: requests that may wait for a commit; beyond it, 503
+    queue_limit: int = Field(10_000, ge=1)
+    #: days that raw requests are kept
+    raw_retention_days: int = Field(30, ge=1)
+    #: one default reply per address in so many hours
+    default_reply_hours: float = Field(24.0, ge=0)
+    #: replies per address and hour; a first opt-out confirmation is exempt
+    replies_per_hour: int = Field(5, ge=0)
+    #: minutes after which an opt-out confirmation is cancelled
+    confirmation_deadline_minutes: float = Field(5.0, gt=0)
+    #: minutes after which any other reply is cancelled
+    reply_deadline_minutes: float = Field(60.0, gt=0)
+    #: sends under way at once
+    send_concurrency: int = Field(64, ge=1, le=1024)
+    #: seconds for one outgoing request
+    send_timeout: float = Field(15.0, gt=0)
+    #: tries of one reply
+    send_attempts: int = Field(6, ge=1)
+    #: one line per request to stderr: webhook's name, status, milliseconds
+    access_log: bool = True
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("trusted_proxies", "allowed_private_destinations", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: list[str]) -> list[str]:
+        for part in value:
+            ipaddress.ip_network(part, strict=False)
+        return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+            raise ValueError("must be like https://hooks.example.com, without a query")
+        return value.rstrip("/")
+
+    @field_validator("admin_token")
+    @classmethod
+    def _long_token(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < 16:
+            raise ValueError("is shorter than 16 characters; make one with: openssl rand -hex 24")
+        return value
+
+    @field_validator("secret_key")
+    @classmethod
+    def _long_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and any(len(key.strip()) < 32 for key in value.get_secret_value().split(",")):
+            raise ValueError("is shorter than 32 characters; make one with: openssl rand -hex 32")
+        return value
+
+    @cached_property
+    def proxies(self) -> tuple[Network, ...]:
+        """`trusted_proxies`, parsed."""
+        return tuple(ipaddress.ip_network(part, strict=False) for part in self.trusted_proxies)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments over environment over the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load(**given: Any) -> Settings:
+    """Settings from environment and file. Raises BadInput with one sentence per bad value."""
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        lines = (f"TEXTBACK_{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
+        raise BadInput("\n".join(lines)) from None

@@ -1,0 +1,138 @@
+"""What an operator registers to hear: a webhook, its keywords and replies, and the packs of legally expected words."""
+
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+import phonenumbers
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+
+from app.errors import BadInput
+from app.events import Category, Status
+from app.provider import Scheme, Spec
+
+NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+CUSTOM = "custom"
+
+
+class KeywordList(Spec):
+    """One category's keywords and reply."""
+
+    #: None keeps the defaults (and packs); a list replaces the defaults
+    keywords: list[str] | None = None
+    #: None: the standard text of the category; "": no reply; "@name": a named text of [replies]
+    reply: str | None = None
+
+
+class CustomKeywords(Spec):
+    """The operator's own category, which may record a preference of the subscriber."""
+
+    keywords: list[str] = Field(min_length=1)
+    reply: str | None = None
+    #: name = value, recorded as a profile attribute
+    preference: dict[str, str] = Field({}, max_length=1)
+
+
+class Keywords(Spec):
+    """What a webhook listens for. Custom keywords replace the defaults of their category."""
+
+    opt_in: KeywordList = KeywordList()
+    opt_out: KeywordList = KeywordList()
+    double_opt_in: KeywordList = KeywordList()
+    help: KeywordList = KeywordList()
+    default: KeywordList = KeywordList()
+    custom: list[CustomKeywords] = []
+
+    @model_validator(mode="after")
+    def _default_has_no_words(self) -> "Keywords":
+        if self.default.keywords:
+            raise ValueError("default answers everything else, so it has no keywords; give it a reply only")
+        return self
+
+    def of(self, category: Category) -> KeywordList:
+        """The list of a category that is not custom."""
+        found = getattr(self, category.value)
+        assert isinstance(found, KeywordList)
+        return found
+
+
+class Webhook(Spec):
+    """A URL that a provider calls."""
+
+    name: str = Field(pattern=NAME)
+    provider: str
+    type: Literal["inbound", "feedback", "both"] = "inbound"
+    #: replies leave through it
+    credential: str | None = None
+    #: the number or agent that people write to, and that replies come from
+    sender: str | None = None
+    program: str = Field("default", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    #: ISO 3166, for numbers in national form
+    region: str | None = None
+    #: the account that ids are unique in; the provider's slug unless said otherwise
+    account: str | None = None
+    packs: list[str] = []
+    #: what the signature scheme needs; two while a secret is rotated
+    secret: SecretStr | list[SecretStr] | None = None
+    #: overrides the provider file's scheme
+    scheme: Scheme | None = None
+    #: the provider has been told to answer these itself: we stay silent
+    provider_answers: list[Category] = []
+    keywords: Keywords = Keywords()
+
+    # provider "custom"
+    #: the inverse template: the provider's JSON with placeholders where a value is to be read
+    payload: str | None = None
+    #: the inverse template of receipts, for a webhook of type both
+    feedback_payload: str | None = None
+    statuses: dict[str, Status] = {}
+    #: a real request body; the payload must be able to read it
+    sample: str | None = None
+
+    @field_validator("secret")
+    @classmethod
+    def _two_at_most(cls, value: SecretStr | list[SecretStr] | None) -> SecretStr | list[SecretStr] | None:
+        if isinstance(value, list) and len(value) > 2:
+            raise ValueError("at most two secrets, the present one and the one that replaces it")
+        return value
+
+    @field_validator("region")
+    @classmethod
+    def _known_region(cls, value: str | None) -> str | None:
+        if value is not None and value not in phonenumbers.SUPPORTED_REGIONS:
+            raise ValueError(f"'{value}' is not a two-letter region such as US or CH")
+        return value
+
+    @property
+    def secrets(self) -> tuple[bytes, ...]:
+        """The live secrets as bytes; empty ones are none."""
+        given = self.secret if isinstance(self.secret, list) else [self.secret] if self.secret else []
+        return tuple(s.get_secret_value().encode() for s in given if s.get_secret_value())
+
+    @property
+    def ids_account(self) -> str:
+        """The account that message ids are unique in."""
+        return self.account or self.provider
+
+
+class Pack(Spec):
+    """Words that a law or an industry rule expects, by category."""
+
+    slug: str
+    source: str
+    opt_in: list[str] = []
+    opt_out: list[str] = []
+    help: list[str] = []
+    #: `check` warns where no list reaches one of them
+    expected: bool = True
+
+
+def load_packs(config_dir: Path) -> dict[str, Pack]:
+    """All keyword packs by slug. Raises BadInput that names the file."""
+    packs = {}
+    for path in sorted((config_dir / "keywords").glob("*.toml")):
+        try:
+            packs[path.stem] = Pack(slug=path.stem, **tomllib.loads(path.read_text("utf-8")))
+        except (ValidationError, tomllib.TOMLDecodeError) as error:
+            raise BadInput(f"{path.name}: {error}") from None
+    return packs
