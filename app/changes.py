@@ -127,7 +127,7 @@ class ReceiptRow(NamedTuple):
     part: str
     provider_time: datetime | None
     received_at: datetime
-    current: bool
+    raised: bool
     """It raised the message's status."""
 
 

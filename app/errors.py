@@ -43,7 +43,7 @@ class SendFailed(TextbackError):
     """A provider did not take a message.
 
     `permanent`: trying again cannot help. `departed`: the request had left, so the provider may have acted on it.
-    `blocked`: the provider says that the person has opted out. `retry_after`: seconds, where the provider asked for them.
+    `blocked`: the provider says that the person has opted out. `retry_after`: seconds, where it asked for them.
     """
 
     def __init__(

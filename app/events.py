@@ -1,6 +1,6 @@
 """The vocabulary of what happens: messages heard, receipts, changes of consent, and what is decided about them.
 
-All times are timezone-aware UTC. Addresses are normalised (see `app.address`): E.164 for phones, `kind:value` otherwise.
+All times are timezone-aware UTC. Addresses are normalised (see `app.address`): E.164 for phones, else `kind:value`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -266,8 +266,6 @@ class Recorded:
     """Events written."""
     seen: int
     """Events that were there before."""
-    told: tuple[str, ...] = ()
-    """One sentence per new event, in plain words and with masked numbers; only where somebody listens (the demo)."""
 
 
 Decide = Callable[[Sequence[Heard], Known, Callable[[], int]], Any]

@@ -38,7 +38,7 @@ class Moment(sa.types.TypeDecorator[datetime]):
         """To the column."""
         return iso(value) if value is not None and dialect.name == "sqlite" else value
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """From the column."""
         if value is None:
             return None
@@ -274,7 +274,7 @@ receipts = _table(
     _text("part"),
     _moment("provider_time", nullable=True),
     _moment("received_at"),
-    sa.Column("current", sa.Boolean, nullable=False),
+    sa.Column("raised", sa.Boolean, nullable=False),
 )
 
 # --- the registry -------------------------------------------------------------------------------------------------
