@@ -1,0 +1,110 @@
+"""The database: one engine that reads, with a few threads, and one connection that writes.
+
+SQLite runs in WAL mode with synchronous=FULL: a commit is on the disk before anybody is told. It comes from pysqlite3,
+because SQLite before 3.51.3 can lose a WAL on reset (https://sqlite.org/wal.html#walresetbug).
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pysqlite3.dbapi2 as sqlite
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.exc import ArgumentError
+
+from app.errors import BadInput
+from app.record.tables import iso
+
+T = TypeVar("T")
+
+READER_THREADS = 4
+_PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "busy_timeout=10000",
+    "foreign_keys=ON",
+    "temp_store=MEMORY",
+    "cache_size=-65536",
+    "wal_autocheckpoint=4000",
+)
+
+# Rows go to the driver as they are. One request has one receive time in several rows, so a small cache pays.
+sqlite.register_adapter(datetime, lru_cache(maxsize=4096)(iso))
+
+
+class Database:
+    """Readers and the connection source of the one writer, for SQLite and PostgreSQL alike."""
+
+    def __init__(self, url: str) -> None:
+        self.url = _parse(url)
+        self.dialect = self.url.get_backend_name()
+        #: never begins a write; SQLite readers see the last commit and block nobody
+        self.readers: Engine = _engine(self.url, size=READER_THREADS, begin="BEGIN")
+        self.writers: Engine = _engine(self.url, size=1, begin="BEGIN IMMEDIATE")
+        self._threads = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="read")
+
+    async def read(self, question: Callable[[sa.Connection], T]) -> T:
+        """The answer of `question`, run in a reader thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self.read_now, question)
+
+    def read_now(self, question: Callable[[sa.Connection], T]) -> T:
+        """The answer of `question`, in this thread; for the command line."""
+        with self.readers.connect() as conn:
+            return question(conn)
+
+    def write_now(self, act: Callable[[sa.Connection], T]) -> T:
+        """Run `act` in a transaction of its own, in this thread; for the command line. A server uses its writer."""
+        with self.writers.begin() as conn:
+            return act(conn)
+
+    def close(self) -> None:
+        """Let go of threads and connections."""
+        self._threads.shutdown(wait=True)
+        self.readers.dispose()
+        self.writers.dispose()
+
+
+def _parse(text: str) -> URL:
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        raise BadInput(
+            "TEXTBACK_DATABASE_URL is not a URL such as sqlite:///data/textback.db or postgresql://user@host/name"
+        ) from None
+    backend = url.get_backend_name()
+    if backend == "sqlite":
+        return _sqlite_file(url)
+    if backend == "postgresql":
+        return url.set(drivername="postgresql+psycopg")
+    raise BadInput(f"TEXTBACK_DATABASE_URL names {backend}; textback keeps its records in sqlite or postgresql")
+
+
+def _sqlite_file(url: URL) -> URL:
+    if not url.database or url.database == ":memory:":
+        raise BadInput("TEXTBACK_DATABASE_URL must name a file: a memory database is lost with the process")
+    Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    return url
+
+
+def _engine(url: URL, *, size: int, begin: str) -> Engine:
+    if url.get_backend_name() == "postgresql":
+        # UTC in the session, so that what people see in views is UTC too.
+        options = {"options": "-c timezone=UTC -c application_name=textback", "connect_timeout": 5}
+        return sa.create_engine(url, pool_size=size, max_overflow=0, connect_args=options, pool_pre_ping=size > 1)
+    engine = sa.create_engine(
+        url, module=sqlite, pool_size=size, max_overflow=0, connect_args={"check_same_thread": False}
+    )
+    sa.event.listen(engine, "connect", _prepare)
+    sa.event.listen(engine, "begin", lambda conn: conn.exec_driver_sql(begin))
+    return engine
+
+
+def _prepare(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves; the driver's own guess begins too late
+    for pragma in _PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}")

@@ -1,0 +1,226 @@
+"""What operators registered: credentials, webhooks and named replies. Their secrets are stored encrypted.
+
+Every change raises the registry's version in its own transaction; saving what is there already changes nothing.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import orjson
+import sqlalchemy as sa
+from pydantic import ValidationError
+from sqlalchemy.dialects import postgresql, sqlite
+
+from app.credential import Credential
+from app.errors import BadInput
+from app.events import Category
+from app.record import tables
+from app.record.ids import new_id
+from app.record.vault import Vault, joined, split
+from app.webhook import Webhook
+
+Outcome = Literal["created", "changed", "unchanged"]
+Model = TypeVar("Model", Credential, Webhook)
+
+#: fields of a credential in which providers without a standard authentication want their passwords
+_SEALED_WHOLE = ("url", "headers", "payload")
+
+
+class RegisteredWebhook(NamedTuple):
+    """A webhook and the token of its URL."""
+
+    id: int
+    token: str
+    token_hash: str
+    webhook: Webhook
+
+
+class Registered(NamedTuple):
+    """Everything registered, as of a version."""
+
+    version: int
+    credentials: dict[str, Credential]
+    webhooks: list[RegisteredWebhook]
+    replies: dict[str, str]
+
+
+def token_hash(token: str) -> str:
+    """SHA-256 in hex: how a token is found without being stored readable."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+# --- reading ------------------------------------------------------------------------------------------------------
+
+
+def version(conn: sa.Connection) -> int:
+    """The registry's version; 0 before the first change."""
+    return conn.execute(sa.select(tables.registry_version.c.version)).scalar() or 0
+
+
+def load(conn: sa.Connection, vault: Vault) -> Registered:
+    """Everything. Raises BadInput where a secret cannot be decrypted or a row no longer has a usable form."""
+    return Registered(
+        version(conn),
+        {row.name: _opened(vault, row, Credential) for row in conn.execute(_by_name(tables.credentials))},
+        [_registered(vault, row) for row in conn.execute(_by_name(tables.webhooks))],
+        {row.name: row.text for row in conn.execute(_by_name(tables.replies))},
+    )
+
+
+def read_credential(conn: sa.Connection, vault: Vault, name: str) -> Credential | None:
+    """One credential with its secrets; None where there is none of that name."""
+    row = _row(conn, tables.credentials, name)
+    return _opened(vault, row, Credential) if row else None
+
+
+def read_webhook(conn: sa.Connection, vault: Vault, name: str) -> RegisteredWebhook | None:
+    """One webhook with its secrets and token; None where there is none of that name."""
+    row = _row(conn, tables.webhooks, name)
+    return _registered(vault, row) if row else None
+
+
+def _by_name(table: sa.Table) -> "sa.Select[Any]":
+    return sa.select(table).order_by(table.c.name)
+
+
+def _row(conn: sa.Connection, table: sa.Table, name: str) -> "sa.Row[Any] | None":
+    return conn.execute(sa.select(table).where(table.c.name == name)).one_or_none()
+
+
+def _registered(vault: Vault, row: "sa.Row[Any]") -> RegisteredWebhook:
+    return RegisteredWebhook(row.id, vault.decrypt(row.token), row.token_hash, _opened(vault, row, Webhook))
+
+
+def _opened(vault: Vault, row: "sa.Row[Any]", model: type[Model]) -> Model:
+    try:
+        return joined(row.settings, vault.decrypt(row.secrets), model)
+    except ValidationError as error:
+        fields = ", ".join(".".join(map(str, e["loc"])) for e in error.errors())
+        kind = model.__name__.lower()
+        raise BadInput(f"The stored {kind} '{row.name}' cannot be used ({fields}); apply it again.") from None
+
+
+# --- changing -----------------------------------------------------------------------------------------------------
+
+
+def save_credential(conn: sa.Connection, vault: Vault, credential: Credential, now: datetime) -> Outcome:
+    """Create or change the credential of this name."""
+    return _save(conn, vault, tables.credentials, credential, now)
+
+
+def save_webhook(conn: sa.Connection, vault: Vault, webhook: Webhook, now: datetime) -> Outcome:
+    """Create or change the webhook of this name. Its URL is made once and stays through every change."""
+    return _save(conn, vault, tables.webhooks, webhook, now)
+
+
+def save_reply(conn: sa.Connection, name: str, text: str, now: datetime) -> Outcome:
+    """Create or change a named text."""
+    _lock(conn)
+    row = _row(conn, tables.replies, name)
+    if row is not None and row.text == text:
+        return "unchanged"
+    values = {"text": text, "updated_at": now}
+    if row is None:
+        conn.execute(tables.replies.insert(), {"name": name, **values})
+    else:
+        conn.execute(tables.replies.update().where(tables.replies.c.name == name), values)
+    return _raised(conn, "created" if row is None else "changed")
+
+
+def delete_credential(conn: sa.Connection, name: str) -> bool:
+    """Whether there was one. Raises BadInput while a webhook's replies leave through it."""
+    _lock(conn)
+    users = [webhook for webhook, settings in _webhook_settings(conn) if settings["credential"] == name]
+    _refuse_if_used(f"Credential '{name}'", users)
+    return _delete(conn, tables.credentials, name)
+
+
+def delete_webhook(conn: sa.Connection, name: str) -> bool:
+    """Whether there was one. What it heard stays."""
+    _lock(conn)
+    return _delete(conn, tables.webhooks, name)
+
+
+def delete_reply(conn: sa.Connection, name: str) -> bool:
+    """Whether there was one. Raises BadInput while a webhook answers with it."""
+    _lock(conn)
+    users = [webhook for webhook, settings in _webhook_settings(conn) if f"@{name}" in _replies_of(settings)]
+    _refuse_if_used(f"Reply '{name}'", users)
+    return _delete(conn, tables.replies, name)
+
+
+def keep_list_version(conn: sa.Connection, list_version: str, webhook: str, lists_json: str, now: datetime) -> None:
+    """Keep what a list version was made of, at its first use; decisions in the ledger name it."""
+    insert = (postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert)(tables.keyword_lists)
+    row = {"version": list_version, "webhook": webhook, "lists": lists_json, "first_used_at": now}
+    conn.execute(insert.values(row).on_conflict_do_nothing())
+
+
+def _save(conn: sa.Connection, vault: Vault, table: sa.Table, model: Credential | Webhook, now: datetime) -> Outcome:
+    _lock(conn)
+    row = _row(conn, table, model.name)
+    if row is not None and _holds(vault, row, model):
+        return "unchanged"
+    settings, sealed = split(model, _SEALED_WHOLE if table is tables.credentials else ())
+    values = {"provider": model.provider, "settings": settings, "secrets": vault.encrypt(sealed), "updated_at": now}
+    if row is not None:
+        conn.execute(table.update().where(table.c.id == row.id), values)
+        return _raised(conn, "changed")
+    born = _new_token(vault) if table is tables.webhooks else {}
+    conn.execute(table.insert(), {"id": new_id(), "name": model.name, "created_at": now, **values, **born})
+    return _raised(conn, "created")
+
+
+def _new_token(vault: Vault) -> dict[str, str]:
+    token = secrets.token_urlsafe(24)
+    return {"token": vault.encrypt(token), "token_hash": token_hash(token)}
+
+
+def _delete(conn: sa.Connection, table: sa.Table, name: str) -> bool:
+    gone = conn.execute(table.delete().where(table.c.name == name)).rowcount > 0
+    if gone:
+        _raised(conn, "changed")
+    return gone
+
+
+def _lock(conn: sa.Connection) -> None:
+    """One change of the registry at a time, so that what a check saw still holds when its change is written."""
+    conn.execute(sa.select(tables.registry_version.c.version).with_for_update())
+
+
+def _raised(conn: sa.Connection, outcome: Outcome) -> Outcome:
+    counter = tables.registry_version
+    if conn.execute(counter.update().values(version=counter.c.version + 1)).rowcount == 0:
+        conn.execute(counter.insert(), {"id": 1, "version": 1})
+    return outcome
+
+
+def _webhook_settings(conn: sa.Connection) -> Iterator[tuple[str, dict[str, Any]]]:
+    columns = (tables.webhooks.c.name, tables.webhooks.c.settings)
+    for name, settings in conn.execute(sa.select(*columns).order_by(tables.webhooks.c.name)):
+        yield name, orjson.loads(settings)
+
+
+def _replies_of(settings: dict[str, Any]) -> list[str | None]:
+    keywords = settings["keywords"]
+    lists = [keywords[category.value] for category in Category if category is not Category.CUSTOM]
+    return [entry["reply"] for entry in [*lists, *keywords["custom"]]]
+
+
+def _refuse_if_used(what: str, users: list[str]) -> None:
+    if users:
+        one = len(users) == 1
+        names = ", ".join(f"'{name}'" for name in users)
+        raise BadInput(
+            f"{what} is used by webhook{'' if one else 's'} {names}; change or delete {'it' if one else 'them'} first."
+        )
+
+
+def _holds(vault: Vault, row: "sa.Row[Any]", model: Credential | Webhook) -> bool:
+    try:
+        return joined(row.settings, vault.decrypt(row.secrets), type(model)) == model
+    except ValidationError:  # stored by a version whose form no longer holds: what is given now replaces it
+        return False

@@ -1,0 +1,46 @@
+"""The schema: up, down, no drift; and what the database itself refuses."""
+
+import pytest
+import sqlalchemy as sa
+
+from app import changes
+from app.record import schema, tables
+from app.record.database import Database
+
+EXTRA = {
+    "outbox": {"claimed_until", "reason", "provider_id", "sent_at"},
+    "work_list": {"resolved_at"},
+}
+
+
+def test_migrations_go_up_down_and_up_again_and_equal_the_tables(database: Database) -> None:
+    schema.check(database)
+
+    schema.downgrade(database, "base")
+    left = database.read_now(lambda conn: sa.inspect(conn).get_table_names())
+    schema.upgrade(database)
+
+    assert left == ["alembic_version"]
+    assert schema.is_current(database)
+    schema.check(database)
+
+
+@pytest.mark.parametrize(
+    ("row", "table"),
+    [
+        (changes.InboundRow, tables.inbound_messages),
+        (changes.LedgerRow, tables.ledger),
+        (changes.EvidenceRow, tables.evidence),
+        (changes.ConsentRow, tables.consent),
+        (changes.OutboxRow, tables.outbox),
+        (changes.GuardRow, tables.reply_guard),
+        (changes.ReceiptRow, tables.receipts),
+        (changes.MessageRow, tables.messages),
+        (changes.AttributeRow, tables.profile_attributes),
+        (changes.WorkRow, tables.work_list),
+    ],
+)
+def test_the_fields_of_a_row_are_the_columns_of_its_table(row: type, table: sa.Table) -> None:
+    columns = [name for name in table.columns.keys() if name not in EXTRA.get(table.name, set())]
+
+    assert list(row._fields) == columns
