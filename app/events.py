@@ -66,6 +66,10 @@ class Status(StrEnum):
     READ = "read"
 
 
+MessageKey = tuple[str, str, str]
+"""(account, the provider's message id, recipient); the last may be empty, none is None."""
+
+
 # --- what decode reads out of a request ---------------------------------------------------------------------------
 
 
@@ -129,6 +133,8 @@ class Change:
     provider_time: datetime | None = None
     actor: str = ""
     reason: str = ""
+    about: MessageKey | None = None
+    """The message that was refused: a block error counts at the time that its message was sent, where that is known."""
     repeats_within: float | None = None
 
 
@@ -207,10 +213,6 @@ class Delivery(NamedTuple):
     """Status of each part seen, for messages of several parts."""
     first_at: datetime | None = None
     status_at: datetime | None = None
-
-
-MessageKey = tuple[str, str, str]
-"""(account, the provider's message id, recipient); the last may be empty, none is None."""
 
 
 @dataclass(slots=True)

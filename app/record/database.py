@@ -95,9 +95,15 @@ def _engine(url: URL, *, size: int, begin: str) -> Engine:
     if url.get_backend_name() == "postgresql":
         # UTC in the session, so that what people see in views is UTC too.
         options = {"options": "-c timezone=UTC -c application_name=textback", "connect_timeout": 5}
-        return sa.create_engine(url, pool_size=size, max_overflow=0, connect_args=options, pool_pre_ping=size > 1)
+        return sa.create_engine(url, pool_size=size, max_overflow=0, connect_args=options, pool_pre_ping=size > 1,
+                                hide_parameters=True)  # fmt: skip
     engine = sa.create_engine(
-        url, module=sqlite, pool_size=size, max_overflow=0, connect_args={"check_same_thread": False}
+        url,
+        module=sqlite,
+        pool_size=size,
+        max_overflow=0,
+        connect_args={"check_same_thread": False},
+        hide_parameters=True,  # errors reach logs, and rows hold full numbers
     )
     sa.event.listen(engine, "connect", _prepare)
     sa.event.listen(engine, "begin", lambda conn: conn.exec_driver_sql(begin))

@@ -1,7 +1,7 @@
 """Our ids: 63 bits, rising with time, so that a new row lands at the end of its table and an id tells its age.
 
-41 bits milliseconds since 2025, 13 bits drawn at random per process, 9 bits counted within the millisecond (past 511 the
-clock is lent forward). Two processes collide only if they drew the same number of 8,192 and count alike in one
+41 bits milliseconds since 2025, 13 bits drawn at random per process, 9 bits counted within the millisecond (past 511
+the clock is lent forward). Two processes collide only if they drew the same number of 8,192 and count alike in one
 millisecond; the primary key then refuses the second batch, which is written again with fresh ids.
 """
 

@@ -56,8 +56,8 @@ def token_hash(token: str) -> str:
 
 
 def version(conn: sa.Connection) -> int:
-    """The registry's version; 0 before the first change."""
-    return conn.execute(sa.select(tables.registry_version.c.version)).scalar() or 0
+    """The registry's version; it rises with every change."""
+    return conn.execute(sa.select(tables.registry_version.c.version)).scalar_one()
 
 
 def load(conn: sa.Connection, vault: Vault) -> Registered:
@@ -66,8 +66,13 @@ def load(conn: sa.Connection, vault: Vault) -> Registered:
         version(conn),
         {row.name: _opened(vault, row, Credential) for row in conn.execute(_by_name(tables.credentials))},
         [_registered(vault, row) for row in conn.execute(_by_name(tables.webhooks))],
-        {row.name: row.text for row in conn.execute(_by_name(tables.replies))},
+        load_replies(conn),
     )
+
+
+def load_replies(conn: sa.Connection) -> dict[str, str]:
+    """The named texts."""
+    return {row.name: row.text for row in conn.execute(_by_name(tables.replies))}
 
 
 def read_credential(conn: sa.Connection, vault: Vault, name: str) -> Credential | None:
@@ -106,6 +111,11 @@ def _opened(vault: Vault, row: "sa.Row[Any]", model: type[Model]) -> Model:
 # --- changing -----------------------------------------------------------------------------------------------------
 
 
+def lock(conn: sa.Connection) -> None:
+    """From here to the end of the transaction nobody else changes the registry: what a check saw still holds."""
+    conn.execute(sa.select(tables.registry_version.c.version).with_for_update())
+
+
 def save_credential(conn: sa.Connection, vault: Vault, credential: Credential, now: datetime) -> Outcome:
     """Create or change the credential of this name."""
     return _save(conn, vault, tables.credentials, credential, now)
@@ -118,7 +128,7 @@ def save_webhook(conn: sa.Connection, vault: Vault, webhook: Webhook, now: datet
 
 def save_reply(conn: sa.Connection, name: str, text: str, now: datetime) -> Outcome:
     """Create or change a named text."""
-    _lock(conn)
+    lock(conn)
     row = _row(conn, tables.replies, name)
     if row is not None and row.text == text:
         return "unchanged"
@@ -132,7 +142,7 @@ def save_reply(conn: sa.Connection, name: str, text: str, now: datetime) -> Outc
 
 def delete_credential(conn: sa.Connection, name: str) -> bool:
     """Whether there was one. Raises BadInput while a webhook's replies leave through it."""
-    _lock(conn)
+    lock(conn)
     users = [webhook for webhook, settings in _webhook_settings(conn) if settings["credential"] == name]
     _refuse_if_used(f"Credential '{name}'", users)
     return _delete(conn, tables.credentials, name)
@@ -140,13 +150,13 @@ def delete_credential(conn: sa.Connection, name: str) -> bool:
 
 def delete_webhook(conn: sa.Connection, name: str) -> bool:
     """Whether there was one. What it heard stays."""
-    _lock(conn)
+    lock(conn)
     return _delete(conn, tables.webhooks, name)
 
 
 def delete_reply(conn: sa.Connection, name: str) -> bool:
     """Whether there was one. Raises BadInput while a webhook answers with it."""
-    _lock(conn)
+    lock(conn)
     users = [webhook for webhook, settings in _webhook_settings(conn) if f"@{name}" in _replies_of(settings)]
     _refuse_if_used(f"Reply '{name}'", users)
     return _delete(conn, tables.replies, name)
@@ -160,7 +170,7 @@ def keep_list_version(conn: sa.Connection, list_version: str, webhook: str, list
 
 
 def _save(conn: sa.Connection, vault: Vault, table: sa.Table, model: Credential | Webhook, now: datetime) -> Outcome:
-    _lock(conn)
+    lock(conn)
     row = _row(conn, table, model.name)
     if row is not None and _holds(vault, row, model):
         return "unchanged"
@@ -186,15 +196,9 @@ def _delete(conn: sa.Connection, table: sa.Table, name: str) -> bool:
     return gone
 
 
-def _lock(conn: sa.Connection) -> None:
-    """One change of the registry at a time, so that what a check saw still holds when its change is written."""
-    conn.execute(sa.select(tables.registry_version.c.version).with_for_update())
-
-
 def _raised(conn: sa.Connection, outcome: Outcome) -> Outcome:
     counter = tables.registry_version
-    if conn.execute(counter.update().values(version=counter.c.version + 1)).rowcount == 0:
-        conn.execute(counter.insert(), {"id": 1, "version": 1})
+    conn.execute(counter.update().values(version=counter.c.version + 1))
     return outcome
 
 

@@ -71,6 +71,12 @@ seen = _table(
     #: None: for ever; else an equal key after this time is a new event
     _moment("repeats_until", nullable=True),
 )
+sa.Index(
+    "ix_seen_passing",
+    seen.c.repeats_until,
+    sqlite_where=sa.text("repeats_until IS NOT NULL"),
+    postgresql_where=sa.text("repeats_until IS NOT NULL"),
+)
 
 raw_requests = _table(
     "raw_requests",

@@ -20,6 +20,14 @@ def upgrade() -> None:
         sa.Column("repeats_until", MOMENT, nullable=True),
         sa.UniqueConstraint("key", name="uq_seen_key"),
     )
+    op.create_index(
+        "ix_seen_passing",
+        "seen",
+        ["repeats_until"],
+        unique=False,
+        sqlite_where=sa.text("repeats_until IS NOT NULL"),
+        postgresql_where=sa.text("repeats_until IS NOT NULL"),
+    )
     op.create_table(
         "raw_requests",
         sa.Column("id", ID, autoincrement=False, nullable=False),

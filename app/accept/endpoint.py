@@ -1,0 +1,156 @@
+"""The webhook URL as a plain ASGI endpoint: no Request and Response objects, which alone would halve the rate.
+
+| what happened                                   | answer            | written             |
+| ----------------------------------------------- | ----------------- | ------------------- |
+| recorded, or seen before                        | the provider's 2xx | the event, once     |
+| known and uninteresting, or not understood      | the provider's 2xx | the raw request     |
+| no such webhook                                 | 404               | nothing             |
+| not proved                                      | 401, empty        | a bounded quarantine |
+| body or headers over the limit                  | 413, 431          | a counter           |
+| secret missing, store away or slower than the provider waits | 503 + Retry-After | nothing |
+| our bug                                         | 500               | nothing             |
+"""
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from functools import lru_cache
+
+import structlog
+from prometheus_client import Counter
+from starlette.types import Receive, Scope, Send
+
+from app import metrics
+from app.accept.access_log import AccessLog
+from app.accept.body import Gone, TooLarge, read_body, read_headers
+from app.accept.origin import Origin
+from app.accept.quarantine import Quarantine
+from app.errors import NotReady, Refused
+from app.events import Reading, Recorded
+from app.flow import Line, Switchboard, hear
+from app.provider import Answer
+from app.record.writer import Writer
+from app.request import Request
+from app.settings import Settings
+
+log = structlog.get_logger()
+
+METHODS = ("GET", "POST", "PUT", "OPTIONS")
+_RETRY_AFTER = b"5"
+#: seconds of the provider's patience that the way back may take
+_MARGIN = 1.0
+
+
+class WebhookDoor:
+    """`/in/{token}`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        switchboard: Switchboard,
+        writer: Writer,
+        quarantine: Quarantine,
+        access_log: AccessLog,
+    ) -> None:
+        self._settings = settings
+        self._switchboard = switchboard
+        self._writer = writer
+        self._quarantine = quarantine
+        self._access_log = access_log
+        self._origin = Origin(settings)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        began, at = time.perf_counter(), datetime.now(UTC)
+        webhook = ""
+        try:
+            line = self._switchboard.find(scope["path_params"]["token"])
+            webhook = line.webhook.name if line else ""
+            status, headers, body, what = await self._handle(line, scope, receive, at)
+        except Gone:
+            return
+        except TooLarge as error:
+            status, headers, body, what = error.status, _CLOSE, b"", "too_large"
+        except NotReady as error:
+            log.warning("a webhook is not ready", webhook=webhook, reason=str(error))
+            status, headers, body, what = 503, _LATER, b"", "not_ready"
+        except Exception:
+            log.exception("a bug; the provider was told to come again", webhook=webhook)
+            status, headers, body, what = 500, _LATER, b"", "bug"
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+        _counter(webhook, what).inc()
+        seconds = time.perf_counter() - began
+        self._access_log.note(at, scope["method"], webhook, status=status, what=what, seconds=seconds)
+
+    async def _handle(
+        self, line: Line | None, scope: Scope, receive: Receive, at: datetime
+    ) -> "tuple[int, list[tuple[bytes, bytes]], bytes, str]":
+        if line is None:
+            return 404, _EMPTY, b"", "unknown"
+        if scope["method"] == "OPTIONS":
+            return 204, _ALLOW, b"", "options"
+        request = await self._request(line, scope, receive, at)
+        try:
+            heard, answer = hear(line, request)
+        except Refused as error:
+            self._quarantine.add(line.webhook.name, str(error), request)
+            metrics.REFUSED.labels(line.webhook.name).inc()
+            return 401, _EMPTY, b"", "refused"
+        recorded = await self._commit(line, self._writer.record(heard))
+        reading = heard.raw.reading if heard.raw else Reading.EVENTS
+        return *_rendered(answer), _outcome(reading, recorded)
+
+    async def _request(self, line: Line, scope: Scope, receive: Receive, at: datetime) -> Request:
+        headers = read_headers(scope["headers"])
+        limit = line.provider.body_limit or self._settings.body_limit
+        try:
+            async with asyncio.timeout(self._settings.request_timeout):
+                body = await read_body(receive, headers, limit)
+        except TimeoutError:
+            raise Gone from None
+        query = scope["query_string"].decode("latin-1")
+        return Request(
+            scope["method"],
+            self._origin.url(scope, headers, query),
+            headers,
+            body,
+            at,
+            query=query,
+            client=self._origin.client(scope, headers),
+        )
+
+    async def _commit(self, line: Line, future: "asyncio.Future[Recorded]") -> Recorded:
+        """Wait no longer than the provider does: one that hangs up comes again, and then it is seen."""
+        patience = min(self._settings.commit_timeout, max(1.0, line.provider.patience - _MARGIN))
+        try:
+            async with asyncio.timeout(patience):
+                return await future
+        except TimeoutError:
+            raise NotReady(f"the commit took longer than {patience:g} s") from None
+
+
+_EMPTY = [(b"content-length", b"0")]
+_CLOSE = [(b"content-length", b"0"), (b"connection", b"close")]
+_LATER = [(b"content-length", b"0"), (b"retry-after", _RETRY_AFTER)]
+_ALLOW = [(b"allow", ", ".join(METHODS).encode())]
+
+
+@lru_cache(maxsize=1024)
+def _rendered(answer: Answer) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    body = answer.body.encode()
+    headers = [] if answer.status == 204 else [(b"content-length", str(len(body)).encode())]
+    if answer.content_type:
+        headers.append((b"content-type", answer.content_type.encode()))
+    return answer.status, headers, body
+
+
+def _outcome(reading: Reading, recorded: Recorded) -> str:
+    if reading is not Reading.EVENTS:
+        return reading.value
+    return "recorded" if recorded.new else "seen"
+
+
+@lru_cache(maxsize=4096)
+def _counter(webhook: str, what: str) -> Counter:
+    return metrics.REQUESTS.labels(webhook, what)

@@ -1,0 +1,247 @@
+"""The demo: a provider of our own on loopback, so that `make run` shows a STOP heard, recorded, answered and delivered.
+
+It takes our replies over HTTP, shows them as the phone would, and answers with receipts a moment later. It is
+registered like any provider of an operator's own: a payload, two inverse templates and a signature, no shortcut.
+
+    python -m app.demo STOP          a phone sends STOP
+    python -m app.demo --again       the provider repeats its last request, to the byte
+"""
+
+import asyncio
+import hmac
+import os
+import secrets
+import sys
+import urllib.request
+from collections.abc import Coroutine, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import uvicorn
+from pydantic import SecretStr
+
+from app.address import mask
+from app.changes import Changes
+from app.events import Heard
+from app.record import registry
+from app.serve import apply
+from app.serve.parts import Parts
+from app.settings import Settings
+
+FOLDER = Path("data")
+KEYS, LAST = FOLDER / "demo-keys.json", FOLDER / "demo-last.json"
+PHONE, COMPANY = "+14155550100", "+14155550199"
+_SIGNATURE = "x-demo-signature"
+_LOOPBACK = "127.0.0.1"
+
+
+def prepare(settings: Settings) -> Settings:
+    """Settings for a first run: keys made once and kept in data/, and loopback as an allowed destination."""
+    keys = _keys()
+    return settings.model_copy(
+        update={
+            "secret_key": settings.secret_key or SecretStr(keys["secret_key"]),
+            "admin_token": settings.admin_token or SecretStr(keys["admin_token"]),
+            "allowed_private_destinations": [*settings.allowed_private_destinations, _LOOPBACK],
+        }
+    )
+
+
+async def beside(serving: Coroutine[Any, Any, None], parts: Parts) -> None:
+    """Run the server with the demo provider beside it."""
+    phone = _Phone()
+    provider = uvicorn.Server(
+        uvicorn.Config(phone, host=_LOOPBACK, port=0, log_config=None, access_log=False, lifespan="off", ws="none")
+    )
+    task = asyncio.create_task(_serve_quietly(provider))
+    while not provider.started:  # noqa: ASYNC110 - uvicorn has no event for it
+        await asyncio.sleep(0.01)
+    port = provider.servers[0].sockets[0].getsockname()[1]
+    phone.feedback_url = _register(parts, port)
+    try:
+        await serving
+    finally:
+        provider.should_exit = True
+        await task
+
+
+async def _serve_quietly(server: uvicorn.Server) -> None:
+    await server._serve()  # noqa: SLF001 - the public serve() would take the signals from the real server
+
+
+# --- registration -------------------------------------------------------------------------------------------------
+
+
+def _register(parts: Parts, port: int) -> str:
+    """Register the provider as `textback apply` would and say what to do next; the feedback webhook's URL."""
+    keys, vault = _keys(), parts.open_vault()
+    wanted = apply.parse(_apply_file(port, keys["secret"]))
+    parts.database.write_now(lambda conn: apply.apply(conn, vault, parts.catalogue, wanted, datetime.now(UTC)))
+    registered = parts.database.read_now(lambda conn: registry.load(conn, vault))
+    base = parts.settings.public_url or f"http://{parts.settings.host}:{parts.settings.port}"
+    urls = {entry.webhook.name: f"{base}/in/{entry.token}" for entry in registered.webhooks}
+    _write(KEYS, keys | {"inbound_url": urls["demo-inbound"]})
+    token = parts.settings.admin_token
+    print(
+        _WELCOME.format(
+            inbound=urls["demo-inbound"],
+            feedback=urls["demo-feedback"],
+            base=base,
+            token=token.get_secret_value() if token else "-",
+        ),
+        flush=True,
+    )
+    return urls["demo-feedback"]
+
+
+_WELCOME = """
+textback is listening.
+
+  webhook (inbound)    {inbound}
+  webhook (feedback)   {feedback}
+  API document         {base}/openapi.json
+  admin token          {token}
+
+Now be a person who texts. In another terminal:
+
+  .venv/bin/python -m app.demo STOP        and what happens is told here
+  .venv/bin/python -m app.demo --again     the same request once more, as providers do
+  .venv/bin/python -m app.demo START       a change of mind
+
+Ctrl-C ends it.
+"""
+
+
+def _apply_file(port: int, secret: str) -> dict[str, Any]:
+    scheme = {"type": "hmac", "header": _SIGNATURE}
+    return {
+        "credentials": [
+            {
+                "name": "demo",
+                "provider": "custom",
+                "url": f"http://{_LOOPBACK}:{port}/messages",
+                "payload": '{"from":"{{fromNumber}}","to":"{{toNumber}}","text":"{{message}}",'
+                '"ref":"{{messageReference}}"}',
+                "message_id": "messages.0.id",
+                "idempotent": True,
+            }
+        ],
+        "webhooks": [
+            {
+                "name": "demo-inbound",
+                "provider": "custom",
+                "credential": "demo",
+                "sender": COMPANY,
+                "packs": ["us"],
+                "scheme": scheme,
+                "secret": secret,
+                "payload": '{"id":"{{requestId}}","from":"{{profileNumber}}","to":"{{inboundNumber}}",'
+                '"text":"{{inboundMessage}}","at":"{{originTimestamp}}"}',
+                "keywords": {"default": {"reply": "Thanks! Reply HELP for help or STOP to end."}},
+            },
+            {
+                "name": "demo-feedback",
+                "provider": "custom",
+                "type": "feedback",
+                "scheme": scheme,
+                "secret": secret,
+                "payload": '{"receipts":[{"id":"{{messageId}}","to":"{{recipient}}","status":"{{feedbackStatus}}",'
+                '"at":"{{timestamp}}"}]}',
+            },
+        ],
+    }
+
+
+def _keys() -> dict[str, str]:
+    if KEYS.exists():
+        found: dict[str, str] = orjson.loads(KEYS.read_bytes())
+        return found
+    made = {name: secrets.token_hex(32) for name in ("secret_key", "secret")} | {"admin_token": secrets.token_hex(24)}
+    _write(KEYS, made)
+    return made
+
+
+def _write(file: Path, content: dict[str, str]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+        out.write(orjson.dumps(content))
+
+
+# --- what the console tells ---------------------------------------------------------------------------------------
+
+
+def tell(_fresh: Sequence[Heard], changes: Changes) -> None:
+    """Say in plain words what was heard, recorded and decided; a listener of the writer."""
+    replies = {row.id: row.text for row in changes.outbox}
+    for row in changes.inbound:
+        print(f'  heard     "{row.text}" from {mask(row.address)}: {row.category} ({row.rule} "{row.keyword}")')
+    for entry in changes.ledger:
+        late = ", superseded by a later event" if entry.superseded else ""
+        print(f"  recorded  {entry.old_state} -> {entry.new_state}, program {entry.program}, ledger {entry.id}{late}")
+    for row in changes.inbound:
+        reply = f'"{replies[row.outbox_id]}"' if row.outbox_id in replies else f"none: {row.reply}"
+        print(f"  reply     {reply}")
+    for receipt in changes.receipts:
+        print(f"  receipt   {receipt.status} for message {receipt.message_id}")
+    sys.stdout.flush()
+
+
+# --- the provider and its phone -----------------------------------------------------------------------------------
+
+
+class _Phone:
+    """The provider's API as an ASGI application: takes a message, shows it, and sends its receipts."""
+
+    def __init__(self) -> None:
+        self.feedback_url = ""
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, _scope: Any, receive: Any, send: Any) -> None:
+        body, more = b"", True
+        while more:
+            part = await receive()
+            body, more = body + part.get("body", b""), part.get("more_body", False)
+        message, number = orjson.loads(body), f"demo-{secrets.token_hex(8)}"
+        print(f'  sent      the phone {mask(message["to"])} shows: "{message["text"]}"', flush=True)
+        answer = orjson.dumps({"messages": [{"id": number}]})
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
+        await send({"type": "http.response.start", "status": 202, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+        task = asyncio.create_task(self._deliver(number, message["to"]))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _deliver(self, number: str, to: str) -> None:
+        for status in ("sent", "delivered"):
+            await asyncio.sleep(0.2)
+            at = datetime.now(UTC).isoformat()
+            body = orjson.dumps({"receipts": [{"id": number, "to": to, "status": status, "at": at}]})
+            await asyncio.to_thread(_post, self.feedback_url, body)
+
+
+def _post(url: str, body: bytes) -> tuple[int, bytes]:
+    proof = hmac.digest(_keys()["secret"].encode(), body, "sha256").hex()
+    headers = {"content-type": "application/json", _SIGNATURE: proof}
+    request = urllib.request.Request(url, body, headers)  # noqa: S310 - our own loopback URL
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+        return answer.status, answer.read()
+
+
+def _text(words: list[str]) -> None:
+    """Send what the words say from the demo's phone, signed, and print the answer."""
+    if not KEYS.exists() or "inbound_url" not in _keys():
+        sys.exit("the demo does not run yet; start it with: make run")
+    if words == ["--again"]:
+        body = LAST.read_bytes() if LAST.exists() else sys.exit("nothing was sent yet; send something first: STOP")
+    else:
+        message = {"id": secrets.token_hex(8), "from": PHONE, "to": COMPANY, "text": " ".join(words) or "STOP"}
+        body = orjson.dumps(message | {"at": datetime.now(UTC).isoformat()})
+        LAST.write_bytes(body)
+    status, answer = _post(_keys()["inbound_url"], body)
+    print(f"{body.decode()}\nanswered {status} {answer.decode()}")
+
+
+if __name__ == "__main__":
+    _text(sys.argv[1:])

@@ -1,0 +1,275 @@
+"""The one place where parts are joined: the web application, the sender, and what keeps both in order."""
+
+import asyncio
+import fcntl
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+import structlog
+import uvicorn
+import uvloop
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from app import demo as demo_provider
+from app.accept import WebhookDoor
+from app.accept.access_log import AccessLog
+from app.accept.quarantine import PER_WEBHOOK, Quarantine
+from app.changes import Changes
+from app.errors import BadInput, StoreUnavailable
+from app.events import Heard
+from app.flow import Switchboard
+from app.interpret import decide
+from app.provider import load_providers
+from app.record import housekeeping, registry, schema
+from app.record.database import Database
+from app.record.vault import Vault
+from app.record.writer import Writer
+from app.send import Sender
+from app.serve import routes
+from app.serve.parts import Parts
+from app.settings import CONFIG_DIR, Settings
+from app.webhook import load_packs
+
+log = structlog.get_logger()
+
+#: a running server sees a change of the registry within a second
+_REGISTRY_EVERY = 0.5
+_REFUSALS_EVERY = 1.0
+_RETENTION_EVERY = 600.0
+#: seconds that requests and sends under way may take to end
+_GRACE = 20
+
+
+def build(settings: Settings, *, send: bool = True) -> Parts:
+    """All parts, not yet running. Raises BadInput where a setting is missing."""
+    vault = Vault(_secret_key(settings))
+    database = Database(settings.database_url.get_secret_value())
+    providers, packs = load_providers(CONFIG_DIR), load_packs(CONFIG_DIR)
+    writer = Writer(database, decide, limit=settings.queue_limit)
+    sender = Sender(settings, database, writer, providers) if send else None
+    return Parts(settings, database, writer, vault, Switchboard(providers, packs, settings), sender, providers, packs)
+
+
+def create_app(settings: Settings, *, send: bool = True, watch: bool = False) -> Starlette:
+    """The web application. `send`: the sender runs in this process too. `watch`: say on the console what happens."""
+    parts = build(settings, send=send)
+    quarantine, access_log = Quarantine(), AccessLog(enabled=settings.access_log)
+    door = WebhookDoor(settings, parts.switchboard, parts.writer, quarantine, access_log)
+    app = Starlette(
+        routes=[Route("/in/{token}", door, methods=["GET", "POST", "PUT", "OPTIONS"]), *routes()],
+        lifespan=partial(_lifespan, parts=parts, quarantine=quarantine, watch=watch),
+    )
+    app.state.parts = parts
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(_app: Starlette, parts: Parts, quarantine: Quarantine, watch: bool) -> AsyncIterator[None]:
+    async with _running(parts, _keep_refusals(parts, quarantine), _forget_what_is_old(parts)):
+        if watch:
+            parts.writer.listen(demo_provider.tell)
+        yield
+
+
+@asynccontextmanager
+async def _running(parts: Parts, *chores: Any) -> AsyncIterator[None]:
+    """Writer, registry watch, sender and chores; ended in the order that loses nothing."""
+    parts.writer.start()
+    await _connect(parts)
+    tasks = [asyncio.create_task(chore) for chore in (_watch_registry(parts), *chores)]
+    if parts.sender:
+        parts.writer.listen(partial(_nudge, asyncio.get_running_loop(), parts.sender))
+        parts.sender.start()
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if parts.sender:
+            await parts.sender.stop()
+        await parts.writer.stop()
+        parts.database.close()
+
+
+def _nudge(loop: asyncio.AbstractEventLoop, sender: Sender, _fresh: Sequence[Heard], changes: Changes) -> None:
+    if changes.outbox:
+        loop.call_soon_threadsafe(sender.nudge)
+
+
+# --- chores -------------------------------------------------------------------------------------------------------
+
+
+async def _connect(parts: Parts) -> None:
+    """Take over the registry as it is now, and keep what each keyword list was made of."""
+    assert parts.vault is not None
+    registered = await parts.database.read(partial(registry.load, vault=parts.vault))
+    parts.switchboard.connect(registered)
+    if parts.sender:
+        parts.sender.connect(registered.credentials)
+    for name, reason in parts.switchboard.broken.items():
+        log.error("a webhook cannot hear; providers are told to come again", webhook=name, reason=reason)
+    await parts.writer.run(partial(_keep_lists, parts=parts))
+
+
+def _keep_lists(conn: sa.Connection, parts: Parts) -> None:
+    now = datetime.now(UTC)
+    for name, line in parts.switchboard.by_name.items():
+        registry.keep_list_version(conn, line.rules.list_version, name, line.rules.lists_json, now)
+
+
+async def _watch_registry(parts: Parts) -> None:
+    while True:
+        await asyncio.sleep(_REGISTRY_EVERY)
+        with _patiently("the registry could not be read"):
+            if await parts.database.read(registry.version) != parts.switchboard.version:
+                await _connect(parts)
+
+
+async def _keep_refusals(parts: Parts, quarantine: Quarantine) -> None:
+    while True:
+        await asyncio.sleep(_REFUSALS_EVERY)
+        rows: list[housekeeping.Refusal] = [
+            (r.webhook, r.request.received_at, r.reason, r.request.method, "/in/…", r.headers, r.body, r.request.client)
+            for r in quarantine.take()
+        ]
+        if rows:
+            with _patiently("refused requests could not be kept"):
+                await parts.writer.run(partial(housekeeping.keep_refusals, refusals=rows, per_webhook=PER_WEBHOOK))
+
+
+async def _forget_what_is_old(parts: Parts) -> None:
+    days = parts.settings.raw_retention_days
+    while True:
+        with _patiently("old requests could not be deleted"):
+            now = datetime.now(UTC)
+            for chore in (partial(housekeeping.drop_old_requests, days=days), housekeeping.drop_passing_keys):
+                while await parts.writer.run(partial(chore, now=now)):
+                    await asyncio.sleep(0.05)  # noqa: ASYNC110 - small deletes, so that no event waits behind one
+        await asyncio.sleep(_RETENTION_EVERY)
+
+
+@contextmanager
+def _patiently(sentence: str) -> Iterator[None]:
+    """A chore that fails is told of and tried again the next time."""
+    try:
+        yield
+    except (sa.exc.SQLAlchemyError, StoreUnavailable, BadInput) as error:
+        log.error(sentence, error=type(error).__name__)  # noqa: TRY400 - a driver's text may hold full numbers
+
+
+# --- processes ----------------------------------------------------------------------------------------------------
+
+
+def serve(settings: Settings, *, migrate: bool = False, demo: bool = False, send: bool = True) -> None:
+    """Run the web server (and sender) until SIGTERM or SIGINT. Raises BadInput where it cannot start."""
+    configure_logs(settings)
+    if demo:
+        settings = demo_provider.prepare(settings)
+    with _only_one(settings):
+        _prepare_schema(settings, migrate=migrate)
+        app = create_app(settings, send=send, watch=demo)
+        server = uvicorn.Server(_config(app, settings))
+        _run(demo_provider.beside(server.serve(), app.state.parts) if demo else server.serve())
+
+
+def send(settings: Settings) -> None:
+    """Run the sender alone until SIGTERM or SIGINT."""
+    configure_logs(settings)
+    _prepare_schema(settings, migrate=False)
+    _run(_send_until_told(build(settings)))
+
+
+async def _send_until_told(parts: Parts) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in ("SIGTERM", "SIGINT"):
+        loop.add_signal_handler(getattr(signal, name), stop.set)
+    async with _running(parts):
+        log.info("sending")
+        await stop.wait()
+
+
+def _run(story: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(story)
+
+
+def _config(app: Starlette, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        access_log=False,  # it would write tokens and query strings; accept keeps our own
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,  # accept believes trusted proxies only, and says which
+        timeout_graceful_shutdown=_GRACE,
+    )
+
+
+def _prepare_schema(settings: Settings, *, migrate: bool) -> None:
+    database = Database(settings.database_url.get_secret_value())
+    try:
+        if migrate:
+            schema.upgrade(database)
+        elif not schema.is_current(database):
+            raise BadInput(
+                "the database has an older revision than this textback; run `textback migrate`, or `serve --migrate`"
+            )
+    finally:
+        database.close()
+
+
+@contextmanager
+def _only_one(settings: Settings) -> Iterator[None]:
+    """Refuse a second server on one SQLite file: two writers would wait for each other's locks for seconds."""
+    database = Database(settings.database_url.get_secret_value())
+    database.close()
+    if database.dialect != "sqlite":
+        yield
+        return
+    with Path(f"{database.url.database}.lock").open("w", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadInput(
+                f"another textback serves {database.url.database}; SQLite takes one server, PostgreSQL takes many"
+            ) from None
+        yield
+
+
+def _secret_key(settings: Settings) -> str:
+    if settings.secret_key is None:
+        raise BadInput("TEXTBACK_SECRET_KEY is not set; make one with: openssl rand -hex 32")
+    return settings.secret_key.get_secret_value()
+
+
+def configure_logs(settings: Settings) -> None:
+    """Plain lines to stderr. Tracebacks without local variables, because those hold secrets and numbers."""
+    level = getattr(logging, settings.log_level.upper())
+    logging.basicConfig(level=max(level, logging.WARNING), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper("iso", utc=True),
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
+            ),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

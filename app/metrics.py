@@ -1,0 +1,57 @@
+"""What is counted, for Prometheus. Every room may count; serve shows the numbers at `/metrics`.
+
+| name                           | labels                  | meaning                                                  |
+| ------------------------------ | ----------------------- | -------------------------------------------------------- |
+| textback_requests_total        | webhook, outcome        | requests to webhooks; outcome: recorded, seen, ignored,  |
+|                                |                         | undecoded, refused, too_large, not_ready, bug            |
+| textback_events_total          | webhook, kind, category | new events: inbound (its category), receipt (its status),|
+|                                |                         | change (its state)                                       |
+| textback_refused_total         | webhook                 | requests that did not prove who they are                 |
+| textback_replies_total         | outcome                 | tries to send: sent, retried, cancelled, blocked,        |
+|                                |                         | doubtful, failed                                         |
+| textback_commit_seconds        |                         | histogram: from the first waiting request to the commit  |
+| textback_batch_size            |                         | histogram: requests per commit                           |
+| textback_send_seconds          |                         | histogram: one outgoing request                          |
+| textback_queue_depth           |                         | gauge: requests that wait for a commit                   |
+| textback_outbox_waiting        |                         | gauge: replies that wait or are on their way             |
+| textback_outbox_oldest_seconds |                         | gauge: the age of the oldest of them                     |
+| textback_undecoded_requests    |                         | gauge: stored requests that were not understood          |
+| textback_work_list_items       |                         | gauge: items that wait for a person                      |
+
+The gauges are set when they are asked for. `labels(...)` costs more than the counting: keep its result where you count
+often. No label ever holds an address.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY = CollectorRegistry()
+
+REQUESTS = Counter("textback_requests", "Requests to webhooks.", ["webhook", "outcome"], registry=REGISTRY)
+EVENTS = Counter("textback_events", "New events recorded.", ["webhook", "kind", "category"], registry=REGISTRY)
+REFUSED = Counter("textback_refused", "Requests without a valid proof.", ["webhook"], registry=REGISTRY)
+REPLIES = Counter("textback_replies", "Replies that left the outbox.", ["outcome"], registry=REGISTRY)
+
+COMMIT_SECONDS = Histogram(
+    "textback_commit_seconds",
+    "From the first waiting request to the commit.",
+    registry=REGISTRY,
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+BATCH_SIZE = Histogram(
+    "textback_batch_size",
+    "Requests per commit.",
+    registry=REGISTRY,
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000),
+)
+SEND_SECONDS = Histogram(
+    "textback_send_seconds",
+    "One outgoing request.",
+    registry=REGISTRY,
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30),
+)
+
+QUEUE_DEPTH = Gauge("textback_queue_depth", "Requests that wait for a commit.", registry=REGISTRY)
+OUTBOX_WAITING = Gauge("textback_outbox_waiting", "Replies that wait or are on their way.", registry=REGISTRY)
+OUTBOX_OLDEST = Gauge("textback_outbox_oldest_seconds", "The age of the oldest of them.", registry=REGISTRY)
+UNDECODED = Gauge("textback_undecoded_requests", "Stored requests not understood.", registry=REGISTRY)
+WORK_LIST = Gauge("textback_work_list_items", "Items that wait for a person.", registry=REGISTRY)
