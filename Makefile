@@ -27,7 +27,7 @@ check: .venv/installed-dev  ## lint, types, import rules
 	$(BIN)/lint-imports
 
 bench: .venv/installed-dev  ## requests per second against a bare and a hand-written server, in one run
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench $(BENCH_ARGS)
 
 lock:  ## write both lock files anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \

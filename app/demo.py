@@ -13,7 +13,7 @@ import os
 import secrets
 import sys
 import urllib.request
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -49,51 +49,56 @@ def prepare(settings: Settings) -> Settings:
     )
 
 
-async def beside(serving: Coroutine[Any, Any, None], parts: Parts) -> None:
-    """Run the server with the demo provider beside it."""
+async def serve_beside(server: uvicorn.Server, parts: Parts) -> None:
+    """Run the server with the demo provider beside it, and say what to do once both listen."""
     phone = _Phone()
     provider = uvicorn.Server(
         uvicorn.Config(phone, host=_LOOPBACK, port=0, log_config=None, access_log=False, lifespan="off", ws="none")
     )
-    task = asyncio.create_task(_serve_quietly(provider))
-    while not provider.started:  # noqa: ASYNC110 - uvicorn has no event for it
-        await asyncio.sleep(0.01)
-    port = provider.servers[0].sockets[0].getsockname()[1]
-    phone.feedback_url = _register(parts, port)
+    # its public serve() would take the signals from the real server
+    beside = asyncio.create_task(provider._serve())  # noqa: SLF001
+    await _started(provider, beside)
+    urls = _register(parts, provider.servers[0].sockets[0].getsockname()[1])
+    phone.feedback_url = urls["demo-feedback"]
+    serving = asyncio.create_task(server.serve())
+    if await _started(server, serving):
+        _welcome(parts.settings, urls)
     try:
         await serving
     finally:
         provider.should_exit = True
-        await task
+        await beside
 
 
-async def _serve_quietly(server: uvicorn.Server) -> None:
-    await server._serve()  # noqa: SLF001 - the public serve() would take the signals from the real server
+async def _started(server: uvicorn.Server, task: "asyncio.Task[None]") -> bool:
+    while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn has no event for it
+        await asyncio.sleep(0.01)
+    return server.started
 
 
 # --- registration -------------------------------------------------------------------------------------------------
 
 
-def _register(parts: Parts, port: int) -> str:
-    """Register the provider as `textback apply` would and say what to do next; the feedback webhook's URL."""
-    keys, vault = _keys(), parts.open_vault()
+def _register(parts: Parts, port: int) -> dict[str, str]:
+    """Register the provider as `textback apply` would; the webhooks' URLs by name."""
+    keys, vault = _keys(), parts.vault
     wanted = apply.parse(_apply_file(port, keys["secret"]))
     parts.database.write_now(lambda conn: apply.apply(conn, vault, parts.catalogue, wanted, datetime.now(UTC)))
     registered = parts.database.read_now(lambda conn: registry.load(conn, vault))
-    base = parts.settings.public_url or f"http://{parts.settings.host}:{parts.settings.port}"
+    base = _base(parts.settings)
     urls = {entry.webhook.name: f"{base}/in/{entry.token}" for entry in registered.webhooks}
     _write(KEYS, keys | {"inbound_url": urls["demo-inbound"]})
-    token = parts.settings.admin_token
-    print(
-        _WELCOME.format(
-            inbound=urls["demo-inbound"],
-            feedback=urls["demo-feedback"],
-            base=base,
-            token=token.get_secret_value() if token else "-",
-        ),
-        flush=True,
-    )
-    return urls["demo-feedback"]
+    return urls
+
+
+def _base(settings: Settings) -> str:
+    return settings.public_url or f"http://{settings.host}:{settings.port}"
+
+
+def _welcome(settings: Settings, urls: dict[str, str]) -> None:
+    token = settings.admin_token.get_secret_value() if settings.admin_token else ""
+    inbound, feedback = urls["demo-inbound"], urls["demo-feedback"]
+    print(_WELCOME.format(inbound=inbound, feedback=feedback, base=_base(settings), token=token), flush=True)
 
 
 _WELCOME = """

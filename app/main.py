@@ -5,7 +5,7 @@ import fcntl
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -28,14 +28,16 @@ from app.errors import BadInput, StoreUnavailable
 from app.events import Heard
 from app.flow import Switchboard
 from app.interpret import decide
-from app.provider import load_providers
+from app.provider import Provider, load_providers
 from app.record import housekeeping, registry, schema
 from app.record.database import Database
+from app.record.registry import Registered
 from app.record.vault import Vault
 from app.record.writer import Writer
-from app.send import Sender
-from app.serve import routes
+from app.send import Client, Courier, Destinations, Sender, courier
+from app.serve import HANDLERS, routes
 from app.serve.parts import Parts
+from app.serve.takeover import take_over
 from app.settings import CONFIG_DIR, Settings
 from app.webhook import load_packs
 
@@ -55,8 +57,23 @@ def build(settings: Settings, *, send: bool = True) -> Parts:
     database = Database(settings.database_url.get_secret_value())
     providers, packs = load_providers(CONFIG_DIR), load_packs(CONFIG_DIR)
     writer = Writer(database, decide, limit=settings.queue_limit)
-    sender = Sender(settings, database, writer, providers) if send else None
-    return Parts(settings, database, writer, vault, Switchboard(providers, packs, settings), sender, providers, packs)
+    couriers: dict[str, Courier] = {}
+    client = Client(Destinations(settings.allowed_private_destinations))
+    sender = Sender(writer, client, couriers.get, settings) if send else None
+    switchboard = Switchboard(providers, packs, settings)
+    parts = Parts(settings, database, writer, vault, switchboard, sender, providers, packs)
+    parts.followers.append(partial(_hire, couriers, providers))
+    return parts
+
+
+def _hire(couriers: dict[str, Courier], providers: Mapping[str, Provider], registered: Registered) -> None:
+    """A courier per credential, in the place of those before."""
+    couriers.clear()
+    for name, credential in registered.credentials.items():
+        try:
+            couriers[name] = courier(credential, providers.get(credential.provider))
+        except BadInput as error:
+            log.error("a credential cannot send; its replies wait", credential=name, reason=str(error))
 
 
 def create_app(settings: Settings, *, send: bool = True, watch: bool = False) -> Starlette:
@@ -67,6 +84,7 @@ def create_app(settings: Settings, *, send: bool = True, watch: bool = False) ->
     app = Starlette(
         routes=[Route("/in/{token}", door, methods=["GET", "POST", "PUT", "OPTIONS"]), *routes()],
         lifespan=partial(_lifespan, parts=parts, quarantine=quarantine, watch=watch),
+        exception_handlers=HANDLERS,
     )
     app.state.parts = parts
     return app
@@ -84,7 +102,7 @@ async def _lifespan(_app: Starlette, parts: Parts, quarantine: Quarantine, watch
 async def _running(parts: Parts, *chores: Any) -> AsyncIterator[None]:
     """Writer, registry watch, sender and chores; ended in the order that loses nothing."""
     parts.writer.start()
-    await _connect(parts)
+    await take_over(parts)
     tasks = [asyncio.create_task(chore) for chore in (_watch_registry(parts), *chores)]
     if parts.sender:
         parts.writer.listen(partial(_nudge, asyncio.get_running_loop(), parts.sender))
@@ -109,30 +127,12 @@ def _nudge(loop: asyncio.AbstractEventLoop, sender: Sender, _fresh: Sequence[Hea
 # --- chores -------------------------------------------------------------------------------------------------------
 
 
-async def _connect(parts: Parts) -> None:
-    """Take over the registry as it is now, and keep what each keyword list was made of."""
-    assert parts.vault is not None
-    registered = await parts.database.read(partial(registry.load, vault=parts.vault))
-    parts.switchboard.connect(registered)
-    if parts.sender:
-        parts.sender.connect(registered.credentials)
-    for name, reason in parts.switchboard.broken.items():
-        log.error("a webhook cannot hear; providers are told to come again", webhook=name, reason=reason)
-    await parts.writer.run(partial(_keep_lists, parts=parts))
-
-
-def _keep_lists(conn: sa.Connection, parts: Parts) -> None:
-    now = datetime.now(UTC)
-    for name, line in parts.switchboard.by_name.items():
-        registry.keep_list_version(conn, line.rules.list_version, name, line.rules.lists_json, now)
-
-
 async def _watch_registry(parts: Parts) -> None:
     while True:
         await asyncio.sleep(_REGISTRY_EVERY)
         with _patiently("the registry could not be read"):
             if await parts.database.read(registry.version) != parts.switchboard.version:
-                await _connect(parts)
+                await take_over(parts)
 
 
 async def _keep_refusals(parts: Parts, quarantine: Quarantine) -> None:
@@ -154,7 +154,7 @@ async def _forget_what_is_old(parts: Parts) -> None:
             now = datetime.now(UTC)
             for chore in (partial(housekeeping.drop_old_requests, days=days), housekeeping.drop_passing_keys):
                 while await parts.writer.run(partial(chore, now=now)):
-                    await asyncio.sleep(0.05)  # noqa: ASYNC110 - small deletes, so that no event waits behind one
+                    await asyncio.sleep(0.05)
         await asyncio.sleep(_RETENTION_EVERY)
 
 
@@ -179,7 +179,7 @@ def serve(settings: Settings, *, migrate: bool = False, demo: bool = False, send
         _prepare_schema(settings, migrate=migrate)
         app = create_app(settings, send=send, watch=demo)
         server = uvicorn.Server(_config(app, settings))
-        _run(demo_provider.beside(server.serve(), app.state.parts) if demo else server.serve())
+        _run(demo_provider.serve_beside(server, app.state.parts) if demo else server.serve())
 
 
 def send(settings: Settings) -> None:
