@@ -5,7 +5,7 @@ import fcntl
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -73,7 +73,7 @@ def _hire(couriers: dict[str, Courier], providers: Mapping[str, Provider], regis
         try:
             couriers[name] = courier(credential, providers.get(credential.provider))
         except BadInput as error:
-            log.error("a credential cannot send; its replies wait", credential=name, reason=str(error))
+            log.warning("a credential cannot send; its replies wait", credential=name, reason=str(error))
 
 
 def create_app(settings: Settings, *, send: bool = True, watch: bool = False) -> Starlette:
@@ -82,8 +82,8 @@ def create_app(settings: Settings, *, send: bool = True, watch: bool = False) ->
     quarantine, access_log = Quarantine(), AccessLog(enabled=settings.access_log)
     door = WebhookDoor(settings, parts.switchboard, parts.writer, quarantine, access_log)
     app = Starlette(
-        routes=[Route("/in/{token}", door, methods=["GET", "POST", "PUT", "OPTIONS"]), *routes()],
-        lifespan=partial(_lifespan, parts=parts, quarantine=quarantine, watch=watch),
+        routes=[Route("/in/{token}", door), *routes()],
+        lifespan=partial(_lifespan, parts=parts, quarantine=quarantine, access_log=access_log, watch=watch),
         exception_handlers=HANDLERS,
     )
     app.state.parts = parts
@@ -91,11 +91,14 @@ def create_app(settings: Settings, *, send: bool = True, watch: bool = False) ->
 
 
 @asynccontextmanager
-async def _lifespan(_app: Starlette, parts: Parts, quarantine: Quarantine, watch: bool) -> AsyncIterator[None]:
+async def _lifespan(
+    _app: Starlette, parts: Parts, quarantine: Quarantine, access_log: AccessLog, watch: bool
+) -> AsyncIterator[None]:
     async with _running(parts, _keep_refusals(parts, quarantine), _forget_what_is_old(parts)):
         if watch:
             parts.writer.listen(demo_provider.tell)
         yield
+        access_log.flush()
 
 
 @asynccontextmanager
@@ -152,10 +155,15 @@ async def _forget_what_is_old(parts: Parts) -> None:
     while True:
         with _patiently("old requests could not be deleted"):
             now = datetime.now(UTC)
-            for chore in (partial(housekeeping.drop_old_requests, days=days), housekeeping.drop_passing_keys):
-                while await parts.writer.run(partial(chore, now=now)):
-                    await asyncio.sleep(0.05)
+            for drop_some in (partial(housekeeping.drop_old_requests, days=days), housekeeping.drop_passing_keys):
+                await _until_done(parts, partial(drop_some, now=now))
         await asyncio.sleep(_RETENTION_EVERY)
+
+
+async def _until_done(parts: Parts, drop_some: Callable[[sa.Connection], int]) -> None:
+    """Delete bit by bit, with a pause between, so that no event waits behind a large delete."""
+    while await parts.writer.run(drop_some):
+        await asyncio.sleep(0.05)  # noqa: ASYNC110 - nothing tells us that events have stopped coming
 
 
 @contextmanager

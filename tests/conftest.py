@@ -2,7 +2,8 @@
 
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -34,17 +35,15 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+KINDS = ["sqlite", "postgresql"]
 
 
-@pytest.fixture
-def database_url(database_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of a fresh migrated database: a copy of the template."""
-    if database_kind == "sqlite":
+@contextmanager
+def fresh_database(kind: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
+    """The URL of a migrated database of its own: a copy of the template."""
+    if kind == "sqlite":
         template: Path = request.getfixturevalue("sqlite_template")
-        yield f"sqlite:///{shutil.copy(template, tmp_path / 'textback.db')}"
+        yield f"sqlite:///{shutil.copy(template, folder / 'textback.db')}"
         return
     server: str = request.getfixturevalue("postgres_server")
     name = f"t{uuid.uuid4().hex}"
@@ -52,6 +51,17 @@ def database_url(database_kind: str, request: pytest.FixtureRequest, tmp_path: P
         conn.execute(f"CREATE DATABASE {name} TEMPLATE template_textback STRATEGY file_copy")
         yield f"{server}/{name}"
         conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(params=KINDS)
+def database_kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def database_url(database_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    with fresh_database(database_kind, request, tmp_path) as url:
+        yield url
 
 
 @pytest.fixture

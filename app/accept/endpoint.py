@@ -90,6 +90,8 @@ class WebhookDoor:
             return 404, _EMPTY, b"", "unknown"
         if scope["method"] == "OPTIONS":
             return 204, _ALLOW, b"", "options"
+        if scope["method"] not in METHODS:
+            return 405, [*_EMPTY, *_ALLOW], b"", "method"
         request = await self._request(line, scope, receive, at)
         try:
             heard, answer = hear(line, request)

@@ -36,41 +36,48 @@ from app.events import (
 from app.record import tables
 from app.record.ids import new_id
 from app.record.moments import moment
-from app.record.sets import Ask, Insert, Inserts, Row
+from app.record.sets import Ask, Insert, Inserts, Look, Row
 from app.record.tables import iso
 
 #: A key that is there already is a repeat, unless it was only good for seconds and those have passed.
-_NEW_KEYS = Ask(
-    "INSERT INTO seen (key, at, repeats_until) SELECT c0, c1, c2 FROM given WHERE true "
+_RENEW = (
     "ON CONFLICT (key) DO UPDATE SET at = excluded.at, repeats_until = excluded.repeats_until "
-    "WHERE seen.repeats_until < excluded.at RETURNING key",
-    ("text", "timestamptz", "timestamptz"),
+    "WHERE seen.repeats_until < excluded.at"
 )
+_KEY_TYPES = ("text", "timestamptz", "timestamptz")
+_NEW_KEYS = Ask(
+    f"INSERT INTO seen (key, at, repeats_until) SELECT * FROM given WHERE true {_RENEW} RETURNING key", _KEY_TYPES
+)
+# SQLite has one writer at a time, so there it may look first and insert then: the answer comes in one piece.
+_KNOWN_KEYS = Look(
+    "s.key", "FROM given CROSS JOIN seen s WHERE s.key = c0 AND (s.repeats_until IS NULL OR s.repeats_until >= c1)",
+    _KEY_TYPES,
+)  # fmt: skip
+_ADD_KEYS = Inserts(Insert(tables.seen, tables.seen.columns.keys(), _RENEW))
 _LOCK = Ask(
     "SELECT pg_advisory_xact_lock(hashtextextended(k, 0)) "
     "FROM (SELECT DISTINCT c0 AS k FROM given ORDER BY k) AS sorted",
     ("text",),
 )
-_STANDINGS = Ask(
-    "SELECT c.program, c.address, c.state, c.since, c.as_of, c.cause, c.confirmed "
+_STANDINGS = Look(
+    "c.program, c.address, c.state, c.since, c.as_of, c.cause, c.confirmed",
     "FROM given CROSS JOIN consent c WHERE c.program = c0 AND c.address = c1",
     ("text", "text"),
 )
-_GUARDS = Ask(
-    "SELECT g.address, g.default_at, g.recent FROM given CROSS JOIN reply_guard g WHERE g.address = c0", ("text",)
+_GUARDS = Look(
+    "g.address, g.default_at, g.recent", "FROM given CROSS JOIN reply_guard g WHERE g.address = c0", ("text",)
 )
 _DELIVERY_COLUMNS = (
     "m.account, m.provider_id, m.recipient, m.id, m.status, m.provider_status, m.code, m.error_text, m.parts, "
     "m.first_at, m.status_at"
 )
-_DELIVERIES = Ask(
-    f"SELECT {_DELIVERY_COLUMNS} FROM given CROSS JOIN messages m "
-    "WHERE m.provider_id = c1 AND m.recipient = c2 AND m.account = c0",
+_DELIVERIES = Look(
+    _DELIVERY_COLUMNS,
+    "FROM given CROSS JOIN messages m WHERE m.provider_id = c1 AND m.recipient = c2 AND m.account = c0",
     ("text", "text", "text"),
 )
-_DELIVERIES_BY_REFERENCE = Ask(
-    f"SELECT {_DELIVERY_COLUMNS} FROM given CROSS JOIN messages m WHERE m.id = c0 AND m.account = c1",
-    ("bigint", "text"),
+_DELIVERIES_BY_REFERENCE = Look(
+    _DELIVERY_COLUMNS, "FROM given CROSS JOIN messages m WHERE m.id = c0 AND m.account = c1", ("bigint", "text")
 )
 
 _RAW = Insert(tables.raw_requests, tables.raw_requests.columns.keys())
@@ -114,8 +121,7 @@ def write(
     conn: sa.Connection, heards: Sequence[Heard], decide: Decide
 ) -> tuple[list[Recorded], list[Heard], rows.Changes]:
     """Write a batch inside the open transaction: (an answer per request, what was new of it, what it changed)."""
-    keys = _keys(heards)
-    new_keys = {row[0] for row in _NEW_KEYS.run(conn, list(keys.values()))}
+    new_keys = _insert_keys(conn, _keys(heards))
     fresh, answers = _only_new(heards, new_keys)
     known = _read_known(conn, fresh)
     changes = decide(fresh, known, new_id)
@@ -154,6 +160,15 @@ def _keys(heards: Sequence[Heard]) -> dict[str, tuple[str, str, str | None]]:
                 until = iso(heard.received_at + timedelta(seconds=window)) if window else None
                 found[key] = (key, at, until)
     return dict(sorted(found.items()))
+
+
+def _insert_keys(conn: sa.Connection, keys: dict[str, tuple[str, str, str | None]]) -> set[str]:
+    """Insert the keys; which of them are new."""
+    if conn.dialect.name == "postgresql":
+        return {row[0] for row in _NEW_KEYS.run(conn, list(keys.values()))}
+    new = keys.keys() - {row[0] for row in _KNOWN_KEYS.run(conn, list(keys.values()))}
+    _ADD_KEYS.run(conn, [keys[key] for key in keys if key in new])
+    return new
 
 
 def _key_of(item: Event | Trouble, heard: Heard) -> str:
