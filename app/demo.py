@@ -31,7 +31,7 @@ from app.serve.parts import Parts
 from app.settings import Settings
 
 FOLDER = Path("data")
-KEYS, LAST = FOLDER / "demo-keys.json", FOLDER / "demo-last.json"
+KEYS, LAST, ENVIRONMENT = FOLDER / "demo-keys.json", FOLDER / "demo-last.json", FOLDER / "demo.env"
 PHONE, COMPANY = "+14155550100", "+14155550199"
 _SIGNATURE = "x-demo-signature"
 _LOOPBACK = "127.0.0.1"
@@ -40,13 +40,19 @@ _LOOPBACK = "127.0.0.1"
 def prepare(settings: Settings) -> Settings:
     """Settings for a first run: keys made once and kept in data/, and loopback as an allowed destination."""
     keys = _keys()
+    secret_key = settings.secret_key or SecretStr(keys["secret_key"])
+    admin_token = settings.admin_token or SecretStr(keys["admin_token"])
+    _write(ENVIRONMENT, _ENVIRONMENT.format(secret_key.get_secret_value(), admin_token.get_secret_value()).encode())
     return settings.model_copy(
         update={
-            "secret_key": settings.secret_key or SecretStr(keys["secret_key"]),
-            "admin_token": settings.admin_token or SecretStr(keys["admin_token"]),
+            "secret_key": secret_key,
+            "admin_token": admin_token,
             "allowed_private_destinations": [*settings.allowed_private_destinations, _LOOPBACK],
         }
     )
+
+
+_ENVIRONMENT = "export TEXTBACK_SECRET_KEY='{}'\nexport TEXTBACK_ADMIN_TOKEN='{}'\n"
 
 
 async def serve_beside(server: uvicorn.Server, parts: Parts) -> None:
@@ -87,7 +93,7 @@ def _register(parts: Parts, port: int) -> dict[str, str]:
     registered = parts.database.read_now(lambda conn: registry.load(conn, vault))
     base = _base(parts.settings)
     urls = {entry.webhook.name: f"{base}/in/{entry.token}" for entry in registered.webhooks}
-    _write(KEYS, keys | {"inbound_url": urls["demo-inbound"]})
+    _write(KEYS, orjson.dumps(keys | {"inbound_url": urls["demo-inbound"]}))
     return urls
 
 
@@ -115,6 +121,7 @@ Now be a person who texts. In another terminal:
   .venv/bin/python -m app.demo --again     the same request once more, as providers do
   .venv/bin/python -m app.demo START       a change of mind
 
+The command line beside it wants the same keys:   . data/demo.env && .venv/bin/textback doctor
 Ctrl-C ends it.
 """
 
@@ -164,14 +171,14 @@ def _keys() -> dict[str, str]:
         found: dict[str, str] = orjson.loads(KEYS.read_bytes())
         return found
     made = {name: secrets.token_hex(32) for name in ("secret_key", "secret")} | {"admin_token": secrets.token_hex(24)}
-    _write(KEYS, made)
+    _write(KEYS, orjson.dumps(made))
     return made
 
 
-def _write(file: Path, content: dict[str, str]) -> None:
+def _write(file: Path, content: bytes) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
-        out.write(orjson.dumps(content))
+        out.write(content)
 
 
 # --- what the console tells ---------------------------------------------------------------------------------------
