@@ -10,9 +10,11 @@ import phonenumbers
 
 from app.errors import BadAddress
 
-_E164 = re.compile(r"\+[1-9]\d{6,14}")
-_PHONE_CHANNELS = {"sms": "sms", "mms": "mms", "rcs": "rcs", "tel": ""}
-_SHORT_CODE = re.compile(r"\d{3,6}")
+_E164 = re.compile(r"\+[1-9][0-9]{6,14}")
+_PHONE_CHANNELS = frozenset({"sms", "mms", "rcs", "tel"})
+#: channels of their own whose identities are phone numbers, sent with or without the plus
+_NUMBERED_CHANNELS = frozenset({"whatsapp", "viber", "viberbm"})
+_SHORT_CODE = re.compile(r"[0-9]{3,6}")
 _ALPHANUMERIC = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9 ._&+-]{1,64}")
 
 
@@ -37,11 +39,13 @@ def normalise(value: str, *, region: str | None = None, international: bool = Fa
         return text
     channel, rest = split_channel(text)
     if channel and channel not in _PHONE_CHANNELS:
-        return f"{channel}:{_identity(rest)}"
+        return f"{channel}:{_identity(channel, rest)}"
     return _phone(rest, region, international)
 
 
-def _identity(value: str) -> str:
+def _identity(channel: str, value: str) -> str:
+    if channel in _NUMBERED_CHANNELS and _E164.fullmatch("+" + value):
+        return "+" + value
     if not value or len(value) > 200 or any(ord(c) < 33 for c in value):
         raise BadAddress(f"{_shown(value)} is not an identity: it is empty, too long, or has blanks in it")
     return value
@@ -57,7 +61,7 @@ def _phone(value: str, region: str | None, international: bool) -> str:
         return "+" + digits[2:]
     if international and _E164.fullmatch("+" + digits):
         return "+" + digits
-    if digits.isdecimal() and region:
+    if digits.isascii() and digits.isdecimal() and region:
         return _national(digits, region)
     if _ALPHANUMERIC.fullmatch(value):
         return f"alpha:{value.lower()}"

@@ -71,24 +71,35 @@ Scheme = Annotated[
 ]
 
 
+def signs_url(scheme: Scheme) -> bool:
+    """Whether the proof covers the URL that the provider called, so that textback must know it."""
+    return isinstance(scheme, TwilioScheme)
+
+
 # --- how a request is read ----------------------------------------------------------------------------------------
 
-#: path -> true (present and not empty), false (absent or empty), a text, or a list of texts (equal, ignoring case)
+#: path -> true (present and not empty), false (absent or empty), a text, or a list of texts (equal, ignoring case);
+#: all of it must hold
 Condition = dict[str, bool | str | list[str]]
+#: several conditions, of which one must hold
+When = Condition | list[Condition]
 
 
 class Alternative(Spec):
     """One way to find a value: at a path, or a constant; with affixes cut off and only under a condition.
 
     A path is dotted names and indexes (`messages.0.id`), read in the item that `each` fans out to; `$.` starts at the
-    whole body, `^.` at the item around the present one, and `@` is the item itself.
+    whole body, `^.` at the item around the present one (`^.^.` at the one around that), and `@` is the item itself.
+    A backslash takes the meaning from the character behind it: `hub\\.mode` is one name.
     """
 
     path: str = ""
     const: str = ""
     prefix: str = ""
     suffix: str = ""
-    when: Condition = {}
+    #: texts that mean that there is no value: error code 0
+    none: list[str] = []
+    when: When = {}
 
     @model_validator(mode="after")
     def _one_source(self) -> "Alternative":
@@ -102,10 +113,14 @@ Value = str | Alternative | list[str | Alternative]
 
 
 class EventRule(Spec):
-    """How one kind of event is recognised and read."""
+    """How one kind of event is recognised and read.
+
+    Of the rules with the same `each`, the first that holds reads an item; what lies inside a read item is not read
+    again by the rules of a later `each`. An item that no rule reads waits on the work list.
+    """
 
     kind: Literal["inbound", "receipt", "change", "ignore"]
-    when: Condition = {}
+    when: When = {}
     #: fan-out: path of an array, `[]` after each level that is one (`statuses[].recipients[]`)
     each: str = ""
 
@@ -117,7 +132,8 @@ class EventRule(Spec):
     sender: Value | None = None
     time: Value | None = None
     time_format: Literal["auto", "yymmddhhmm", "yyyymmddhhmmss"] = "auto"
-    channel: Value = Alternative(const="sms")
+    #: sms, where nothing is found; a channel before the address (`whatsapp:+41…`) comes first
+    channel: Value | None = None
 
     # inbound
     text: Value | None = None
@@ -137,11 +153,24 @@ class EventRule(Spec):
     # change
     state: ConsentState | None = None
 
+    @model_validator(mode="after")
+    def _whole(self) -> "EventRule":
+        wanted = {
+            "inbound": {"address": self.address, "text": self.text},
+            "receipt": {"status": self.status, "id or reference": self.id or self.reference},
+            "change": {"address": self.address, "state": self.state},
+            "ignore": {},
+        }
+        missing = [name for name, value in wanted[self.kind].items() if not value]
+        if missing:
+            raise ValueError(f"an event of kind {self.kind} needs {', '.join(missing)}")
+        return self
+
 
 class StatusRule(Spec):
     """A status that takes more than one field to tell; the first that holds wins over the map."""
 
-    when: Condition
+    when: When
     status: Status
     #: it also means that the person has opted out
     blocked: bool = False
@@ -162,6 +191,7 @@ class Send(Spec):
     """The outgoing request. `{{appId}} {{fromNumber}} {{toNumber}} {{message}} {{messageReference}}` are filled in
     leaf by leaf, so that no character of a message can break out of its value."""
 
+    #: empty: it has something of the account in it, so the credential must give its own
     url: str
     method: Literal["POST", "GET", "PUT"] = "POST"
     headers: dict[str, str] = {}

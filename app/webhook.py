@@ -123,6 +123,8 @@ class Pack(Spec):
     opt_in: list[str] = []
     opt_out: list[str] = []
     help: list[str] = []
+    #: further spellings of an opt-out, which people use and no rule names: heard like the others, never warned about
+    opt_out_spellings: list[str] = []
     #: `check` warns where no list reaches one of them
     expected: bool = True
 
