@@ -1,0 +1,116 @@
+"""One inbound message decided: its row, its answer, and what it does to consent and profile."""
+
+from app.changes import AttributeRow, GuardRow, InboundRow, OutboxRow
+from app.events import Cause, ConsentState, Guard, Standing
+from app.interpret import consent, guard
+from app.interpret.answer import PROVIDER_ANSWERED, Answer, answer
+from app.interpret.batch import Batch
+from app.interpret.classify import Message
+from app.interpret.consent import Turn
+from app.interpret.evidence import Act, enter
+
+_NOTHING_SENT = Guard()
+
+
+def hear(batch: Batch, message: Message) -> None:
+    """Write everything that follows from a message."""
+    heard, event, match = message.heard, message.event, message.match
+    old = batch.standing(heard.program, event.address)
+    turn = consent.heard(old, match.category, message.at)
+    lately = batch.guards.get(event.address, _NOTHING_SENT)
+    reply = answer(message, turn, old, lately)
+    inbound_id = batch.new_id()
+    outbox_id = _queue(batch, message, reply, inbound_id, lately) if reply.text else None
+    batch.changes.inbound.append(_row(message, reply, inbound_id, outbox_id))
+    if match.preference:
+        _prefer(batch, message, *match.preference)
+    if match.category in consent.CONSENT_EVENTS:
+        enter(batch, _act(message, reply, turn, old, inbound_id), old, turn)
+
+
+def _queue(batch: Batch, message: Message, reply: Answer, inbound_id: int, lately: Guard) -> int:
+    """Put the reply into the outbox, count it, and give its id."""
+    heard, address = message.heard, message.event.address
+    rules, at, outbox_id = heard.rules, heard.received_at, batch.new_id()
+    batch.changes.outbox.append(
+        OutboxRow(
+            id=outbox_id,
+            kind="reply",
+            webhook=heard.webhook,
+            credential=rules.credential,
+            program=heard.program,
+            category=reply.category.value,
+            address=address,
+            sender=rules.sender or message.event.sender,
+            text=reply.text,
+            inbound_id=inbound_id,
+            state="pending",
+            attempts=0,
+            next_at=at,
+            deadline=at + rules.policy.deadline(reply.category),
+            created_at=at,
+        )
+    )
+    counted = batch.guards[address] = guard.replied(lately, reply.category, at)
+    recent = " ".join(moment.isoformat() for moment in counted.recent)
+    batch.changes.guards[address] = GuardRow(address, counted.default_at, recent)
+    return outbox_id
+
+
+def _row(message: Message, reply: Answer, inbound_id: int, outbox_id: int | None) -> InboundRow:
+    heard, event, match = message.heard, message.event, message.match
+    return InboundRow(
+        id=inbound_id,
+        raw_id=heard.raw.id if heard.raw else None,
+        webhook=heard.webhook,
+        provider=heard.provider,
+        account=heard.account,
+        program=heard.program,
+        provider_id=event.provider_id,
+        address=event.address,
+        sender=event.sender,
+        channel=event.channel,
+        text=event.text,
+        normal=message.normal,
+        category=match.category.value,
+        rule=match.rule,
+        keyword=match.keyword,
+        list_version=heard.rules.list_version,
+        provider_time=event.provider_time,
+        received_at=heard.received_at,
+        effective_at=message.at,
+        reply=reply.reason,
+        outbox_id=outbox_id,
+    )
+
+
+def _prefer(batch: Batch, message: Message, name: str, value: str) -> None:
+    address, source = message.event.address, f"keyword:{message.heard.webhook}"
+    batch.changes.attributes[address, name] = AttributeRow(address, name, value, source, message.at)
+
+
+def _act(message: Message, reply: Answer, turn: Turn, old: Standing, inbound_id: int) -> Act:
+    return Act(
+        heard=message.heard,
+        program=message.heard.program,
+        address=message.event.address,
+        at=message.at,
+        cause=Cause.KEYWORD.value,
+        actor="subscriber",
+        confirmed=_confirmed(old, turn, reply),
+        rule=message.match.rule,
+        list_version=message.heard.rules.list_version,
+        reason=turn.kept,
+        inbound_id=inbound_id,
+        text=message.event.text,
+        normal=message.normal,
+        keyword=message.match.keyword,
+        reply_text=reply.text,
+    )
+
+
+def _confirmed(old: Standing, turn: Turn, reply: Answer) -> bool:
+    if turn.state is not ConsentState.OPTED_OUT:
+        return False
+    before = old.confirmed and old.state is ConsentState.OPTED_OUT
+    return before or bool(reply.text) or reply.reason == PROVIDER_ANSWERED
