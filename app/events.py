@@ -224,6 +224,9 @@ class Known:
     guards: dict[str, Guard] = field(default_factory=dict)
     deliveries: dict[MessageKey, Delivery] = field(default_factory=dict)
     deliveries_by_reference: dict[str, tuple[MessageKey, Delivery]] = field(default_factory=dict)
+    """By our reference, for receipts that echo it."""
+    deliveries_by_id: dict[tuple[str, str], tuple[MessageKey, Delivery]] = field(default_factory=dict)
+    """By (account, the provider's id), for receipts that do not say who received the message."""
 
 
 @dataclass(slots=True)

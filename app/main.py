@@ -162,8 +162,8 @@ async def _forget_what_is_old(parts: Parts) -> None:
 
 async def _until_done(parts: Parts, drop_some: Callable[[sa.Connection], int]) -> None:
     """Delete bit by bit, with a pause between, so that no event waits behind a large delete."""
-    while await parts.writer.run(drop_some):
-        await asyncio.sleep(0.05)  # noqa: ASYNC110 - nothing tells us that events have stopped coming
+    while await parts.writer.run(drop_some):  # noqa: ASYNC110 - nothing tells us when events pause
+        await asyncio.sleep(0.05)
 
 
 @contextmanager

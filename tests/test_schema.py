@@ -41,6 +41,6 @@ def test_migrations_go_up_down_and_up_again_and_equal_the_tables(database: Datab
     ],
 )
 def test_the_fields_of_a_row_are_the_columns_of_its_table(row: type, table: sa.Table) -> None:
-    columns = [name for name in table.columns.keys() if name not in EXTRA.get(table.name, set())]
+    columns = [column.name for column in table.columns if column.name not in EXTRA.get(table.name, set())]
 
     assert list(row._fields) == columns

@@ -192,8 +192,7 @@ def test_more_requests_than_may_wait_are_told_to_come_again(database: Database) 
     async def story(writer: Writer) -> None:
         first = [writer.record(heard(inbound("hi"))) for _ in range(2)]
         with pytest.raises(StoreUnavailable, match="already wait"):
-            for _ in range(50):
-                writer.record(heard(inbound("hi")))
+            await asyncio.gather(*[writer.record(heard(inbound("hi"))) for _ in range(50)])
         await asyncio.gather(*first)
 
     in_loop(database, story, limit=3)
@@ -228,6 +227,16 @@ def test_a_receipt_before_its_message_creates_the_message_and_later_ones_raise_i
         ("sent", False),
         ("read", True),
     ]
+
+
+def test_a_receipt_that_does_not_say_whose_it_is_finds_the_one_message_of_its_id(database: Database) -> None:
+    async def story(writer: Writer) -> None:
+        await writer.record(heard(receipt(Status.SENT)))
+        await writer.record(heard(receipt(Status.DELIVERED, recipient="")))
+
+    in_loop(database, story)
+
+    assert rows(database, t.messages.c.recipient, t.messages.c.status) == [(BOB, "delivered")]
 
 
 def test_stop_and_start_in_one_batch_count_in_the_order_of_their_times(database: Database) -> None:

@@ -16,6 +16,7 @@ class Batch:
     guards: dict[str, Guard]
     deliveries: dict[MessageKey, Delivery]
     by_reference: Mapping[str, MessageKey]
+    by_id: Mapping[tuple[str, str], MessageKey]
     new_id: Callable[[], int]
     new_salt: Callable[[], str]
     changes: Changes = field(default_factory=Changes)
@@ -33,8 +34,9 @@ def begin(known: Known, new_id: Callable[[], int], new_salt: Callable[[], str]) 
     return Batch(
         standings=dict(known.standings),
         guards=dict(known.guards),
-        deliveries=dict(known.deliveries_by_reference.values()) | known.deliveries,
+        deliveries=dict([*known.deliveries_by_reference.values(), *known.deliveries_by_id.values()]) | known.deliveries,
         by_reference={reference: key for reference, (key, _) in known.deliveries_by_reference.items()},
+        by_id={found: key for found, (key, _) in known.deliveries_by_id.items()},
         new_id=new_id,
         new_salt=new_salt,
     )

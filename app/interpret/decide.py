@@ -114,7 +114,7 @@ def _confirmed(old: Standing, state: ConsentState, cause: Cause) -> bool:
 
 def _receive(batch: Batch, heard: Heard, event: Receipt, at: datetime) -> None:
     """A receipt: stored always, and the message's row where it tells something new."""
-    key = receipts.key_of(event, heard.account, batch.deliveries, batch.by_reference)
+    key = receipts.key_of(event, heard.account, batch.deliveries, batch.by_reference, batch.by_id)
     known = batch.deliveries.get(key)
     if known is None:
         merged = receipts.first(event, batch.new_id(), heard.received_at, at)

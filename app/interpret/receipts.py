@@ -34,16 +34,20 @@ def key_of(
     account: str,
     deliveries: Mapping[MessageKey, Delivery],
     by_reference: Mapping[str, MessageKey],
+    by_id: Mapping[tuple[str, str], MessageKey],
 ) -> MessageKey:
     """The message that a receipt is about. Ids are opaque: leading zeros and hexadecimal letters are kept.
 
     The provider's id comes first, for other systems give one reference to many messages; our reference helps where no
-    id came, or where the receipt writes the id otherwise than the answer to the sending did.
+    id came, or where the receipt writes the id otherwise than the answer to the sending did. A receipt that does not
+    say whose it is belongs to the one message of its id.
     """
     key = (account, receipt.message_id or f"ref:{receipt.reference}", receipt.recipient)
-    if key not in deliveries and receipt.reference in by_reference:
-        return by_reference[receipt.reference]
-    return key
+    if key in deliveries:
+        return key
+    if not receipt.recipient and (account, receipt.message_id) in by_id:
+        return by_id[account, receipt.message_id]
+    return by_reference.get(receipt.reference, key)
 
 
 def first(receipt: Receipt, message_id: int, received_at: datetime, at: datetime) -> Merged:

@@ -4,7 +4,7 @@
 3. let interpret decide, purely; 4. write what was decided, one statement a table.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
@@ -78,6 +78,9 @@ _DELIVERIES = Look(
 )
 _DELIVERIES_BY_REFERENCE = Look(
     _DELIVERY_COLUMNS, "FROM given CROSS JOIN messages m WHERE m.id = c0 AND m.account = c1", ("bigint", "text")
+)
+_DELIVERIES_BY_ID = Look(
+    _DELIVERY_COLUMNS, "FROM given CROSS JOIN messages m WHERE m.provider_id = c1 AND m.account = c0", ("text", "text")
 )
 
 _RAW = Insert(tables.raw_requests, tables.raw_requests.columns.keys())
@@ -223,15 +226,30 @@ def _read_known(conn: sa.Connection, heards: Sequence[Heard]) -> Known:
                 authors[event.address] = None
     if conn.dialect.name == "postgresql":
         _lock(conn, people, messages, references)
+    ownerless = [key[:2] for key in messages if not key[2]]
     return Known(
         standings={(row[0], row[1]): _standing(row) for row in _STANDINGS.run(conn, list(people))},
         guards={row[0]: _guard(row) for row in _GUARDS.run(conn, [(address,) for address in authors])},
-        deliveries={(row[0], row[1], row[2]): _delivery(row) for row in _DELIVERIES.run(conn, list(messages))},
+        deliveries={_key(row): _delivery(row) for row in _DELIVERIES.run(conn, list(messages))},
         deliveries_by_reference={
-            str(row[3]): ((row[0], row[1], row[2]), _delivery(row))
-            for row in _DELIVERIES_BY_REFERENCE.run(conn, list(references))
+            str(row[3]): (_key(row), _delivery(row)) for row in _DELIVERIES_BY_REFERENCE.run(conn, list(references))
         },
+        deliveries_by_id=_alone((_key(row), _delivery(row)) for row in _DELIVERIES_BY_ID.run(conn, ownerless)),
     )
+
+
+def _key(row: Row) -> MessageKey:
+    return row[0], row[1], row[2]
+
+
+def _alone(found: Iterable[tuple[MessageKey, Delivery]]) -> dict[tuple[str, str], tuple[MessageKey, Delivery]]:
+    """By (account, id), where that names one message only: of a batch to many people nobody can tell whose it is."""
+    by_id: dict[tuple[str, str], tuple[MessageKey, Delivery]] = {}
+    several = set()
+    for key, delivery in found:
+        several |= {key[:2]} & by_id.keys()
+        by_id[key[:2]] = key, delivery
+    return {name: one for name, one in by_id.items() if name not in several}
 
 
 def _note_message(

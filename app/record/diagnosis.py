@@ -37,12 +37,12 @@ class Hearing(NamedTuple):
     work: dict[str, int]
 
 
-class Outcome(NamedTuple):
+class BadEnd(NamedTuple):
     """Replies of the last seven days that ended badly."""
 
     credential: str
     state: str
-    count: int
+    replies: int
     #: of the newest
     reason: str
 
@@ -52,7 +52,7 @@ class Leaving(NamedTuple):
 
     waiting: int
     oldest_waiting: datetime | None
-    bad: tuple[Outcome, ...]
+    bad: tuple[BadEnd, ...]
 
 
 def webhook_names(conn: sa.Connection) -> list[str]:
@@ -70,7 +70,8 @@ def database_time(conn: sa.Connection) -> datetime | None:
     """The clock of PostgreSQL's machine; None for SQLite, which has ours."""
     if conn.dialect.name == "sqlite":
         return None
-    return conn.execute(sa.select(sa.func.clock_timestamp())).scalar_one().astimezone(UTC)
+    theirs = conn.execute(sa.select(sa.func.clock_timestamp(type_=sa.DateTime(timezone=True)))).scalar_one()
+    return theirs.astimezone(UTC)
 
 
 def hearing(conn: sa.Connection, webhook: str) -> Hearing:
@@ -118,7 +119,7 @@ def _work(conn: sa.Connection, webhook: str) -> dict[str, int]:
     return {row[0]: row[1] for row in conn.execute(rows.order_by(work_list.c.kind))}
 
 
-def _bad(conn: sa.Connection, now: datetime) -> tuple[Outcome, ...]:
+def _bad(conn: sa.Connection, now: datetime) -> tuple[BadEnd, ...]:
     ended = outbox.c.state.in_(("failed", "doubtful", "blocked"))
     grouped = (
         sa.select(
@@ -131,4 +132,4 @@ def _bad(conn: sa.Connection, now: datetime) -> tuple[Outcome, ...]:
     rows = sa.select(grouped.c.credential, grouped.c.state, grouped.c.count, outbox.c.reason).join_from(
         grouped, outbox, outbox.c.id == grouped.c.id
     )
-    return tuple(Outcome(*row) for row in conn.execute(rows.order_by(grouped.c.credential, grouped.c.state)))
+    return tuple(BadEnd(*row) for row in conn.execute(rows.order_by(grouped.c.credential, grouped.c.state)))

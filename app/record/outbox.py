@@ -1,7 +1,7 @@
 """The outbox: replies are claimed for a while, sent, and marked with what became of them.
 
-A claim is a lease. A process that dies leaves its rows in state `sending`, and when the lease has lapsed they are claimed
-again: at least once. `next_at` of a claimed row is the end of its lease, so one index answers what may be claimed.
+A claim is a lease. A process that dies leaves its rows in state `sending`, and when the lease has lapsed they are
+claimed again: at least once. `next_at` of a claimed row is the end of its lease, so one index tells what is due.
 Per address one reply is in flight, the oldest that is due; a reply that waits for its next try holds no other back.
 """
 
@@ -115,7 +115,7 @@ _DUE = (
 
 
 def claim(conn: sa.Connection, now: datetime, lease_until: datetime, limit: int) -> list[Due] | None:
-    """Claim up to `limit` replies until `lease_until`, oldest id first; at most one per address that has none in flight.
+    """Claim up to `limit` replies until `lease_until`, by rising id; of each address at most one, and none in flight.
 
     None: another process is claiming at this moment, ask again soon.
     """
@@ -129,7 +129,7 @@ def claim(conn: sa.Connection, now: datetime, lease_until: datetime, limit: int)
 def _due(row: sa.Row[Any]) -> Due:
     width = len(_DUE_COLUMNS)
     middle = width + len(_STANDING_COLUMNS)
-    return Due(*row[:width], _standing(row[width:middle]), _standing(row[middle:]))
+    return Due._make([*row[:width], _standing(row[width:middle]), _standing(row[middle:])])
 
 
 def _standing(values: Sequence[Any]) -> Standing:
@@ -140,8 +140,8 @@ def _standing(values: Sequence[Any]) -> Standing:
 
 # What was sent stays sent, whoever holds the lease by now; everything else is said only by the holder.
 _MARK = Ask(
-    "WITH v AS (SELECT * FROM given) UPDATE outbox SET state = v.c1, reason = v.c2, provider_id = v.c3, sent_at = v.c4, "
-    "next_at = coalesce(v.c5, outbox.next_at), attempts = outbox.attempts - v.c6, claimed_until = NULL "
+    "WITH v AS (SELECT * FROM given) UPDATE outbox SET state = v.c1, reason = v.c2, provider_id = v.c3, "
+    "sent_at = v.c4, next_at = coalesce(v.c5, outbox.next_at), attempts = outbox.attempts - v.c6, claimed_until = NULL "
     "FROM v WHERE outbox.id = v.c0 AND outbox.state = 'sending' AND (v.c1 = 'sent' OR outbox.claimed_until = v.c7) "
     "RETURNING outbox.id",
     ("bigint", "text", "text", "text", "timestamptz", "timestamptz", "integer", "timestamptz"),

@@ -13,9 +13,12 @@ from app.changes import EvidenceRow, InboundRow, LedgerRow, MessageRow, ReceiptR
 from app.events import EVERY_PROGRAM, NOBODY, Category, ConsentState, Standing
 from app.record import tables
 from app.record.ids import first_id_at
+from app.record.moments import moment
+from app.record.sets import Look
 
 #: how far a row's id may be older than its receive time: the clocks of two processes differ
 _CLOCK_SLACK = timedelta(days=1)
+_LARGEST_ID = 2**63 - 1
 
 # Spelt out, because a partial index is only used where its condition stands word by word in the statement.
 _UNDECODED = sa.text("reading = 'undecoded'")
@@ -73,29 +76,25 @@ class Backlog(NamedTuple):
 
 # --- consent ------------------------------------------------------------------------------------------------------
 
-_consent = tables.consent.c
-_STANDINGS = sa.select(
-    _consent.program,
-    _consent.address,
-    _consent.state,
-    _consent.since,
-    _consent.as_of,
-    _consent.cause,
-    _consent.confirmed,
-).where(
-    _consent.program.in_(sa.bindparam("programs", expanding=True)),
-    _consent.address.in_(sa.bindparam("addresses", expanding=True)),
+_STANDINGS = Look(
+    "c.program, c.address, c.state, c.since, c.as_of, c.cause, c.confirmed",
+    "FROM given CROSS JOIN consent c WHERE c.program = c0 AND c.address = c1",
+    ("text", "text"),
 )
 
 
 def standings(conn: sa.Connection, program: str, addresses: Sequence[str]) -> dict[str, tuple[Standing, Standing]]:
     """For every address its row in the program and its row in all programs; NOBODY where there is none."""
-    asked = {"programs": list({program, EVERY_PROGRAM}), "addresses": addresses}
-    found = {(row[0], row[1]): Standing(ConsentState(row[2]), *row[3:]) for row in conn.execute(_STANDINGS, asked)}
+    asked = [(name, address) for address in addresses for name in {program, EVERY_PROGRAM}]
+    found = {(row[0], row[1]): _standing(row) for row in _STANDINGS.run(conn, asked)}
     return {
         address: (found.get((program, address), NOBODY), found.get((EVERY_PROGRAM, address), NOBODY))
         for address in addresses
     }
+
+
+def _standing(row: Sequence[Any]) -> Standing:
+    return Standing(ConsentState(row[2]), moment(row[3]), moment(row[4]), row[5], bool(row[6]))
 
 
 _HISTORY = (
@@ -133,10 +132,14 @@ def _conditions(wanted: InboundFilter) -> "list[sa.ColumnElement[bool]]":
     found = [column[name] == value for name, value in wanted._asdict().items() if value and name in column]
     if wanted.after:
         # Ids rise with time, so the page ends at this id instead of walking through all that is older.
-        found += [column.received_at > wanted.after, column.id >= first_id_at(wanted.after - _CLOCK_SLACK)]
+        found += [column.received_at > wanted.after, column.id >= _lowest_id(wanted.after)]
     if wanted.before:
         found.append(column.received_at < wanted.before)
     return found
+
+
+def _lowest_id(received_after: datetime) -> int:
+    return min(first_id_at(received_after - _CLOCK_SLACK), _LARGEST_ID)
 
 
 def stored_request(conn: sa.Connection, request_id: int) -> StoredRequest | None:

@@ -57,7 +57,7 @@ def token_hash(token: str) -> str:
 
 def version(conn: sa.Connection) -> int:
     """The registry's version; it rises with every change."""
-    return conn.execute(sa.select(tables.registry_version.c.version)).scalar_one()
+    return int(conn.execute(sa.select(tables.registry_version.c.version)).scalar_one())
 
 
 def load(conn: sa.Connection, vault: Vault) -> Registered:

@@ -107,7 +107,7 @@ class Ask:
 class Look:
     """`SELECT columns rest`, a question over many given rows; like Ask it names them `given`.
 
-    In SQLite the whole answer comes as one JSON value, because each row that is fetched gives up the interpreter's lock.
+    In SQLite the whole answer comes as one JSON value: each row that is fetched gives up the interpreter's lock.
     """
 
     def __init__(self, columns: str, rest: str, types: Sequence[str]) -> None:

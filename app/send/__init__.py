@@ -1,0 +1,13 @@
+"""6 send: what leaves. The outbox worker, the rendering of a provider's request, its authentication, the HTTP client.
+
+An outbox row is all that lies between this room and those that hear: claimed, looked at again for consent and deadline,
+sent, and marked with what became of it.
+"""
+
+from app.send.courier import Courier, courier, deliver
+from app.send.destinations import Destinations
+from app.send.http import Client
+from app.send.render import Message
+from app.send.worker import Sender
+
+__all__ = ["Client", "Courier", "Destinations", "Message", "Sender", "courier", "deliver"]

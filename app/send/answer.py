@@ -1,0 +1,114 @@
+"""What a provider's answer says: taken under which id, refused for good, or asked to come back later."""
+
+import json
+import math
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from app.errors import SendFailed
+from app.provider import Condition, Send
+from app.send.connection import Answer
+
+#: "later", where every other 4xx is "never": request time-out, too early, too many requests
+_PASSING = frozenset({408, 425, 429})
+#: a gateway lost the provider out of sight: what became of the message, nobody knows
+_AMBIGUOUS = frozenset({502, 504})
+_DOT = re.compile(r"(?<!\\)\.")
+_CODE_LENGTH = 64
+_ID_LENGTH = 512
+
+Reader = Callable[[Answer, datetime], str]
+
+
+def reader(rules: Send) -> Reader:
+    """The function that reads answers: the provider's id of the message, empty where it names none.
+
+    It raises SendFailed for everything but a 2xx whose body holds what the provider file calls accepted. Its reason has
+    the status and the provider's code, never the provider's text: that may repeat a number or a message.
+    """
+    id_path, code_path = _steps(rules.id), _steps(rules.code)
+    blocked, accepted = frozenset(rules.blocked_codes), rules.accepted
+
+    def read(answer: Answer, now: datetime) -> str:
+        body = _body(answer)
+        code = _text(_at(body, code_path))[:_CODE_LENGTH]
+        if 200 <= answer.status < 300 and _holds(accepted, body):
+            return _text(_at(body, id_path))[:_ID_LENGTH]
+        raise _failure(answer, code, now, blocked=code in blocked)
+
+    return read
+
+
+def _failure(answer: Answer, code: str, now: datetime, *, blocked: bool) -> SendFailed:
+    status = answer.status
+    reason = f"the provider answered {status}" + (f" with code {code}" if code else "")
+    if 300 <= status < 400:
+        reason += ", a redirect, which is never followed; give the credential the final url"
+    return SendFailed(
+        reason,
+        permanent=blocked or (300 <= status < 500 and status not in _PASSING),
+        departed=status in _AMBIGUOUS,
+        blocked=blocked,
+        retry_after=retry_after(answer.headers.get("retry-after", ""), now),
+    )
+
+
+def retry_after(value: str, now: datetime) -> float | None:
+    """Seconds, from a number of them or an HTTP date (RFC 9110, 10.2.3); None where it is neither."""
+    try:
+        seconds = float(value) if value[:1].isdigit() else (_date(value) - now).total_seconds()
+    except (ValueError, OverflowError):
+        return None
+    return max(seconds, 0.0) if math.isfinite(seconds) else None
+
+
+def _date(value: str) -> datetime:
+    date = parsedate_to_datetime(value)
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
+
+
+def _body(answer: Answer) -> Any:
+    """The body as JSON; None where it is something else, as with gateways that answer in plain text."""
+    try:
+        return json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _steps(path: str) -> list[str]:
+    """The names and indexes of a path; behind a backslash a dot is part of a name."""
+    return [step.replace("\\.", ".") for step in _DOT.split(path)] if path else []
+
+
+def _at(body: Any, steps: list[str]) -> Any:
+    """The value at a path of names and indexes; None where there is none, or no path."""
+    value = body if steps else None
+    for step in steps:
+        if isinstance(value, dict):
+            value = value.get(step)
+        elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
+            value = value[int(step)]
+        else:
+            return None
+    return value
+
+
+def _text(value: Any) -> str:
+    """A text or a number as text, freed of what a database refuses: NUL and halves of surrogate pairs."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return ""
+    return str(value).replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def _holds(condition: Condition, body: Any) -> bool:
+    return all(_matches(_at(body, _steps(path)), wanted) for path, wanted in condition.items())
+
+
+def _matches(value: Any, wanted: bool | str | list[str]) -> bool:
+    if isinstance(wanted, bool):
+        return (value not in (None, "", [], {})) is wanted
+    texts = [wanted] if isinstance(wanted, str) else wanted
+    return _text(value).casefold() in {text.casefold() for text in texts}

@@ -1,0 +1,40 @@
+"""7 serve: everyone else's door. The JSON API: consent, readouts, registry, tokens, health, metrics.
+
+Each operation is declared once (`operation.Operation`), beside its handler; routes and OpenAPI document are both built
+from the declarations. What is written goes through record's writer. Errors are problems in sentences, never secrets.
+"""
+
+from starlette.routing import BaseRoute
+
+from app.serve import (
+    access,
+    catalogue,
+    consent,
+    credentials,
+    health,
+    heard,
+    ledger,
+    messages,
+    metrics,
+    openapi,
+    replies,
+    webhooks,
+)
+from app.serve.door import routes_of
+from app.serve.operation import Operation
+from app.serve.parts import Parts
+from app.serve.problems import HANDLERS
+
+__all__ = ["HANDLERS", "Parts", "operations", "routes"]
+
+
+def operations() -> list[Operation]:
+    """Every operation, in the order of the document."""
+    rooms = (consent, ledger, messages, heard, credentials, webhooks, replies, catalogue, access, health, metrics)
+    listed = [operation for room in rooms for operation in room.OPERATIONS]
+    return [*listed, openapi.operation_for(listed)]
+
+
+def routes() -> list[BaseRoute]:
+    """For the Starlette application, whose `state.parts` holds the Parts."""
+    return routes_of(operations())

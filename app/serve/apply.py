@@ -1,0 +1,224 @@
+"""The apply file: what it says, checked as a whole, and written in one transaction or not at all.
+
+The command line and the admin API save through the same functions, so that neither can register what cannot work.
+"""
+
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Set
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import sqlalchemy as sa
+from pydantic import Field, ValidationError
+
+from app import flow
+from app.credential import Credential
+from app.errors import BadInput
+from app.events import Category
+from app.provider import Provider, Spec
+from app.record import registry
+from app.record.registry import Outcome, Registered
+from app.record.vault import Vault
+from app.send import courier
+from app.webhook import CUSTOM, NAME, Pack, Webhook
+
+ReplyName = Annotated[str, Field(pattern=NAME)]
+#: NUL is the one character that PostgreSQL does not take
+ReplyText = Annotated[str, Field(min_length=1, max_length=1600, pattern=r"^[^\x00]+$")]
+
+_VARIABLE = re.compile(r"\$\{([^}]*)\}")
+_OURS = "TEXTBACK_"
+
+
+class ApplyFile(Spec):
+    """What shall be registered. Whatever it does not name stays as it is."""
+
+    credentials: list[Credential] = []
+    webhooks: list[Webhook] = []
+    #: name -> text, for webhooks to answer with as "@name"
+    replies: dict[ReplyName, ReplyText] = {}
+
+
+class Catalogue(NamedTuple):
+    """The provider files and keyword packs by slug, that what is registered must fit."""
+
+    providers: Mapping[str, Provider]
+    packs: Mapping[str, Pack]
+
+
+class Applied(NamedTuple):
+    """What became of each name."""
+
+    credentials: dict[str, Outcome]
+    webhooks: dict[str, Outcome]
+    replies: dict[str, Outcome]
+
+
+# --- the file -----------------------------------------------------------------------------------------------------
+
+
+def read_file(path: Path, environ: Mapping[str, str]) -> ApplyFile:
+    """The file with `${NAME}` filled in from `environ`. Raises BadInput with one sentence per fault."""
+    try:
+        tree = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path.name} is not TOML: {error}") from None
+    return parse(expand(tree, environ))
+
+
+def parse(tree: dict[str, Any]) -> ApplyFile:
+    """The tree, in form. Raises BadInput with one sentence per fault, which never shows a value."""
+    try:
+        wanted = ApplyFile.model_validate(tree)
+    except ValidationError as error:
+        faults = (f"{_place(tree, e['loc'])}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors())
+        raise BadInput("\n".join(faults)) from None
+    names = Counter(
+        [f"credential '{c.name}'" for c in wanted.credentials] + [f"webhook '{w.name}'" for w in wanted.webhooks]
+    )
+    twice = [name for name, count in names.items() if count > 1]
+    if twice:
+        raise BadInput(f"The file has {' and '.join(twice)} twice; one of each name is enough.")
+    return wanted
+
+
+def expand(tree: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+    """The tree with every `${NAME}` in its texts replaced. Raises BadInput that names the variables without a value.
+
+    An empty variable counts as none, because an empty secret would prove nothing; textback's own are never handed out.
+    """
+    missing: list[str] = []
+
+    def value_of(match: re.Match[str]) -> str:
+        name = match[1]
+        if name.upper().startswith(_OURS):
+            raise BadInput(
+                f"${{{name}}} is textback's own setting, which a file cannot have; use a variable of its own."
+            )
+        if not environ.get(name):
+            missing.append(f"${{{name}}}")
+        return environ.get(name, "")
+
+    filled = _filled(tree, lambda text: _VARIABLE.sub(value_of, text))
+    if missing:
+        raise BadInput(f"{', '.join(dict.fromkeys(missing))} is not set in the environment; set it and apply again.")
+    assert isinstance(filled, dict)
+    return filled
+
+
+def _filled(value: Any, fill: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return fill(value)
+    if isinstance(value, dict):
+        return {name: _filled(part, fill) for name, part in value.items()}
+    return [_filled(part, fill) for part in value] if isinstance(value, list) else value
+
+
+def _place(tree: Any, loc: tuple[int | str, ...]) -> str:
+    """`webhooks 'acme-inbound' keywords.opt_out.reply`: an entry by its name where it has one, else by its number."""
+    if len(loc) < 2 or not isinstance(loc[1], int):
+        return ".".join(map(str, loc))
+    entry = tree[loc[0]][loc[1]]
+    name = entry.get("name") if isinstance(entry, dict) else None
+    shown = f"'{name}'" if isinstance(name, str) else f"number {loc[1] + 1}"
+    return " ".join(part for part in (str(loc[0]), shown, ".".join(map(str, loc[2:]))) if part)
+
+
+# --- the change ---------------------------------------------------------------------------------------------------
+
+
+def apply(conn: sa.Connection, vault: Vault, catalogue: Catalogue, wanted: ApplyFile, now: datetime) -> Applied:
+    """Check everything, then write it. Raises BadInput with one sentence per fault, and nothing is written."""
+    registry.lock(conn)
+    problems = list(_problems(registry.load(conn, vault), catalogue, wanted))
+    if problems:
+        raise BadInput("\n".join(problems))
+    return Applied(
+        {c.name: registry.save_credential(conn, vault, c, now) for c in wanted.credentials},
+        {w.name: registry.save_webhook(conn, vault, w, now) for w in wanted.webhooks},
+        {name: registry.save_reply(conn, name, text, now) for name, text in wanted.replies.items()},
+    )
+
+
+def save_credential_checked(
+    conn: sa.Connection, vault: Vault, catalogue: Catalogue, credential: Credential, now: datetime
+) -> Outcome:
+    """One credential, checked like an apply file."""
+    wanted = ApplyFile(credentials=[credential])
+    return apply(conn, vault, catalogue, wanted, now).credentials[credential.name]
+
+
+def save_webhook_checked(
+    conn: sa.Connection, vault: Vault, catalogue: Catalogue, webhook: Webhook, now: datetime
+) -> Outcome:
+    """One webhook, checked like an apply file."""
+    return apply(conn, vault, catalogue, ApplyFile(webhooks=[webhook]), now).webhooks[webhook.name]
+
+
+def save_reply_checked(  # noqa: PLR0917 - the order of its neighbours
+    conn: sa.Connection, vault: Vault, catalogue: Catalogue, name: str, text: str, now: datetime
+) -> Outcome:
+    """One named text, checked like an apply file."""
+    wanted = parse({"replies": {name: text}})
+    return apply(conn, vault, catalogue, wanted, now).replies[name]
+
+
+def provider_of(catalogue: Catalogue, slug: str) -> Provider:
+    """The provider file. Raises BadInput that names those there are."""
+    found = catalogue.providers.get(slug)
+    if found is None:
+        raise BadInput(f"there is no provider '{slug}'; choose from {', '.join(sorted(catalogue.providers))}.")
+    return found
+
+
+# --- the checks ---------------------------------------------------------------------------------------------------
+
+
+def _problems(before: Registered, catalogue: Catalogue, wanted: ApplyFile) -> Iterator[str]:
+    for credential in wanted.credentials:
+        yield from faults("credential", credential.name, partial(check_credential, catalogue, credential))
+    credentials = before.credentials.keys() | {c.name for c in wanted.credentials}
+    replies = {**before.replies, **wanted.replies}
+    for webhook in _touched(before, wanted):
+        check = partial(_check_webhook, catalogue, webhook, credentials, replies)
+        yield from faults("webhook", webhook.name, check)
+
+
+def _touched(before: Registered, wanted: ApplyFile) -> Iterator[Webhook]:
+    """The webhooks given, and those that answer with a text that is given: it may no longer suit them."""
+    yield from wanted.webhooks
+    named = {webhook.name for webhook in wanted.webhooks}
+    for entry in before.webhooks:
+        if entry.webhook.name not in named and _named_replies(entry.webhook) & wanted.replies.keys():
+            yield entry.webhook
+
+
+def _named_replies(webhook: Webhook) -> set[str]:
+    replies = [webhook.keywords.of(category).reply for category in Category if category is not Category.CUSTOM]
+    replies += [custom.reply for custom in webhook.keywords.custom]
+    return {reply[1:] for reply in replies if reply and reply.startswith("@")}
+
+
+def faults(kind: str, name: str, check: Callable[[], None]) -> Iterator[str]:
+    """The fault that `check` raises as BadInput, as a sentence that names whose it is; none where all is well."""
+    try:
+        check()
+    except BadInput as error:
+        told = str(error)
+        yield told if told.startswith(f"{kind} ") else f"{kind} '{name}': {told}"
+
+
+def check_credential(catalogue: Catalogue, credential: Credential) -> None:
+    """Raises BadInput where nothing could be sent through it."""
+    courier(credential, None if credential.provider == CUSTOM else provider_of(catalogue, credential.provider))
+
+
+def _check_webhook(catalogue: Catalogue, webhook: Webhook, credentials: Set[str], replies: Mapping[str, str]) -> None:
+    if webhook.credential is not None and webhook.credential not in credentials:
+        raise BadInput(f"there is no credential '{webhook.credential}'; add it to the file, or apply it first.")
+    # own numbers only matter when a message comes in, so none are needed to see whether the rest fits
+    flow.check_webhook(webhook, provider_of(catalogue, webhook.provider), catalogue.packs, replies, frozenset())

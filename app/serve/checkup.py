@@ -1,0 +1,116 @@
+"""What `textback check` looks at before anybody calls.
+
+Provider files, the database, what is registered, keywords, the clock. A problem
+keeps something from working; a warning is for a person to decide.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from app.errors import BadInput
+from app.flow import Switchboard
+from app.interpret import unreachable
+from app.provider import Provider, TokenScheme, load_provider, signs_url
+from app.record import diagnosis, registry, schema
+from app.record.database import Database
+from app.record.registry import Registered
+from app.serve.apply import Catalogue, check_credential, faults
+from app.serve.terminal import open_vault
+from app.settings import CONFIG_DIR, Settings
+from app.webhook import Pack, Webhook, load_packs
+
+#: two clocks of one house; a signature's window is minutes
+_APART = timedelta(seconds=30)
+
+
+class Finding(NamedTuple):
+    """One sentence, with its mend."""
+
+    level: Literal["problem", "warning"]
+    sentence: str
+
+
+def checkup(settings: Settings, database: Database) -> Iterator[Finding]:
+    """Everything that can be found without calling anybody."""
+    providers, faults = _providers(CONFIG_DIR / "providers")
+    yield from faults
+    if not schema.is_current(database):
+        yield _problem("The database does not have the revision of this textback; run: textback migrate")
+        return
+    yield from _clock(database)
+    try:
+        packs, vault = load_packs(CONFIG_DIR), open_vault(settings)
+        registered = database.read_now(lambda conn: registry.load(conn, vault))
+    except BadInput as error:
+        yield _problem(str(error))
+        return
+    yield from _credentials(registered, Catalogue(providers, packs))
+    yield from _webhooks(registered, Switchboard(providers, packs, settings), settings, packs)
+
+
+def _problem(sentence: str) -> Finding:
+    return Finding("problem", sentence)
+
+
+def _warning(sentence: str) -> Finding:
+    return Finding("warning", sentence)
+
+
+def _providers(folder: Path) -> tuple[dict[str, Provider], list[Finding]]:
+    found, faults = {}, []
+    for path in sorted(folder.glob("*.toml")):
+        try:
+            found[path.stem] = load_provider(path)
+        except BadInput as error:
+            faults.append(_problem(f"Provider file {error}"))
+    return found, faults
+
+
+def _clock(database: Database) -> Iterator[Finding]:
+    now = datetime.now(UTC)
+    theirs, newest = database.read_now(diagnosis.database_time), database.read_now(diagnosis.newest_request)
+    if theirs is not None and abs(theirs - now) > _APART:
+        apart = abs((theirs - now).total_seconds())
+        yield _problem(f"The clocks of this machine and of the database are {apart:.0f} s apart; set both by NTP.")
+    if newest is not None and newest > now + _APART:
+        yield _problem(
+            f"The newest stored request is from the future ({newest}); this machine's clock is wrong, or was."
+        )
+
+
+def _credentials(registered: Registered, catalogue: Catalogue) -> Iterator[Finding]:
+    for credential in registered.credentials.values():
+        yield from map(
+            _problem, faults("credential", credential.name, partial(check_credential, catalogue, credential))
+        )
+
+
+def _webhooks(
+    registered: Registered, switchboard: Switchboard, settings: Settings, packs: dict[str, Pack]
+) -> Iterator[Finding]:
+    switchboard.connect(registered)
+    for reason in switchboard.broken.values():
+        yield _problem(reason)
+    for line in switchboard.by_name.values():
+        yield from _webhook(line.webhook, line.provider, settings)
+        yield from map(_warning, unreachable(line.webhook, packs))
+
+
+def _webhook(webhook: Webhook, provider: Provider, settings: Settings) -> Iterator[Finding]:
+    scheme = webhook.scheme or provider.signature
+    assert scheme is not None, "a line without a scheme is broken"
+    if not webhook.secrets and not isinstance(scheme, TokenScheme):
+        yield _problem(
+            f"webhook '{webhook.name}' has no secret, which signature scheme {scheme.type} needs; until it is set,"
+            " every request is answered with 503"
+        )
+    if signs_url(scheme) and settings.public_url is None:
+        yield _warning(
+            f"webhook '{webhook.name}': the signature covers the public URL, and TEXTBACK_PUBLIC_URL is not set;"
+            " behind a proxy set it to what the provider calls"
+        )
+    if webhook.type != "feedback" and webhook.credential is None:
+        yield _warning(f"webhook '{webhook.name}' has no credential, so nobody is answered, not even a STOP")

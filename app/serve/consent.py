@@ -1,0 +1,172 @@
+"""Consent, for the systems that send: may this person be written to, and a change by a person or system."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from app.errors import BadAddress, NotReady
+from app.events import ConsentState, Standing
+from app.flow import change_by_hand
+from app.interpret import effective, may_send
+from app.provider import Spec
+from app.record import queries
+from app.record.tokens import Scope
+from app.serve.fields import Program, RawAddress, Region, Said, person
+from app.serve.operation import Call, Operation, Params
+from app.serve.parts import Parts
+
+
+class PersonParams(Params):
+    """Whose consent."""
+
+    address: RawAddress
+
+
+class ConsentParams(PersonParams):
+    """Whose consent, and to what."""
+
+    program: Program = "default"
+    region: Region | None = None
+
+
+class Check(Spec):
+    """Up to 1,000 addresses at once."""
+
+    addresses: list[RawAddress] = Field(max_length=1000)
+    program: Program = "default"
+    region: Region | None = None
+
+
+class WantedConsent(Spec):
+    """A change, who makes it and why."""
+
+    state: Literal["opted_in", "opted_out", "pending"]
+    reason: Said
+    actor: Said
+    program: Program = "default"
+    region: Region | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """Where a person stands with a program: the later of its own state and the state for all programs."""
+
+    address: str
+    program: str
+    state: ConsentState
+    since: Annotated[datetime | None, Field(description="null: nothing was ever heard of this person")]
+    cause: str | None
+    may_send: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """An address of a check that is none."""
+
+    address: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One result per address, in their order."""
+
+    results: list[Consent | Unusable]
+
+
+async def read(call: Call[ConsentParams, None]) -> Consent:
+    """One person's consent."""
+    address = person(call.params.address, call.params.region)
+    return await _standing(call.parts, call.params.program, address)
+
+
+async def check(call: Call[Params, Check]) -> Checked:
+    """Many people's consent; an address that is none spoils no other."""
+    wanted = call.body
+    addresses = [_person_or_fault(given, wanted.region) for given in wanted.addresses]
+    known = list({address for address in addresses if isinstance(address, str)})
+    found = await call.parts.database.read(lambda conn: queries.standings(conn, wanted.program, known))
+    unknown_allowed = call.parts.settings.unknown_consent
+    return Checked(
+        results=[
+            _consent(a, wanted.program, *found[a], unknown_allowed) if isinstance(a, str) else a for a in addresses
+        ]
+    )
+
+
+async def change(call: Call[PersonParams, WantedConsent]) -> Consent:
+    """Record the change as evidence of a person or system, and answer the state that follows from it."""
+    wanted = call.body
+    address = person(call.params.address, wanted.region)
+    heard = change_by_hand(
+        address=address,
+        program=wanted.program,
+        state=ConsentState(wanted.state),
+        actor=wanted.actor,
+        reason=wanted.reason,
+        at=datetime.now(UTC),
+    )
+    recorded = await call.parts.writer.record(heard)
+    if not recorded.new:
+        raise NotReady("The database refused this change; it is on the work list, with the reason.")
+    return await _standing(call.parts, wanted.program, address)
+
+
+async def _standing(parts: Parts, program: str, address: str) -> Consent:
+    found = await parts.database.read(lambda conn: queries.standings(conn, program, [address]))
+    return _consent(address, program, *found[address], parts.settings.unknown_consent)
+
+
+def _consent(
+    address: str, program: str, own: Standing, every: Standing, unknown_consent: Literal["allow", "deny"]
+) -> Consent:
+    standing = effective(own, every)
+    return Consent(
+        address=address,
+        program=program,
+        state=standing.state,
+        since=standing.since,
+        cause=standing.cause or None,
+        may_send=may_send(standing.state, unknown_consent),
+    )
+
+
+def _person_or_fault(given: str, region: str | None) -> str | Unusable:
+    try:
+        return person(given, region)
+    except BadAddress as error:
+        return Unusable(address=given, error=str(error))
+
+
+OPERATIONS = (
+    Operation(
+        method="GET",
+        path="/v1/consent/{address:path}",
+        summary="Where a person stands with a program, and whether they may be written to",
+        handler=read,
+        scope=Scope.CONSENT_READ,
+        params=ConsentParams,
+        answer=Consent,
+    ),
+    Operation(
+        method="POST",
+        path="/v1/consent/check",
+        summary="The same for up to 1,000 addresses at once",
+        handler=check,
+        scope=Scope.CONSENT_READ,
+        body=Check,
+        answer=Checked,
+    ),
+    Operation(
+        method="PUT",
+        path="/v1/consent/{address:path}",
+        summary="A change by a person or system; the ledger keeps who and why",
+        handler=change,
+        scope=Scope.CONSENT_WRITE,
+        params=PersonParams,
+        body=WantedConsent,
+        answer=Consent,
+    ),
+)

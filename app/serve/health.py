@@ -1,0 +1,71 @@
+"""Is it alive, and can it work? For whatever restarts it and whatever sends traffic to it; nobody needs a token."""
+
+from functools import lru_cache
+
+from pydantic import BaseModel
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.record import schema
+from app.serve.door import as_json
+from app.serve.operation import Call, Operation, Params, Plain
+from app.serve.parts import Parts
+
+_head = lru_cache(maxsize=1)(schema.head)
+
+
+class Live(BaseModel):
+    """It turns."""
+
+    status: str = "live"
+
+
+class Ready(BaseModel):
+    """Whether it can work."""
+
+    ready: bool
+    #: what keeps it from working, and the mend
+    reasons: list[str]
+
+
+async def live(_call: Call[Params, None]) -> Live:
+    """Always, while the event loop turns."""
+    return Live()
+
+
+async def ready(call: Call[Params, None]) -> Plain:
+    """200, or 503 with the reasons."""
+    reasons = [*await _database_reasons(call.parts), *_own_reasons(call.parts)]
+    return Plain(as_json(Ready(ready=not reasons, reasons=reasons)), "application/json", 503 if reasons else 200)
+
+
+async def _database_reasons(parts: Parts) -> list[str]:
+    try:
+        found = await parts.database.read(schema.revision)
+    except SQLAlchemyError:
+        return ["The database cannot be reached; look at TEXTBACK_DATABASE_URL and at the database."]
+    if found != _head():
+        return [f"The database is at revision {found or 'none'} and should be at {_head()}; run: textback migrate"]
+    return []
+
+
+def _own_reasons(parts: Parts) -> list[str]:
+    reasons = []
+    if not parts.writer.alive:
+        reasons.append("The writer has stopped, so nothing can be recorded; restart textback.")
+    if parts.sender is not None and not parts.sender.alive:
+        reasons.append("The sender has stopped, so no reply leaves; restart textback.")
+    return reasons
+
+
+OPERATIONS = (
+    Operation("GET", "/health/live", "Is it alive?", live, None, Live),
+    Operation(
+        method="GET",
+        path="/health/ready",
+        summary="Can it work?",
+        handler=ready,
+        scope=None,
+        answer=Ready,
+        problems={503: "It cannot; the reasons say why."},
+    ),
+)

@@ -1,0 +1,42 @@
+"""What the operations work with; main builds it and keeps it at `app.state.parts`."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from app.flow import Switchboard
+from app.provider import Provider
+from app.record.database import Database
+from app.record.registry import Registered
+from app.record.vault import Vault
+from app.record.writer import Writer
+from app.send import Sender
+from app.serve.apply import Catalogue
+from app.serve.bearer import KnownTokens
+from app.settings import Settings
+from app.webhook import Pack
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The running server, as its API sees it."""
+
+    settings: Settings
+    database: Database
+    writer: Writer
+    vault: Vault
+    switchboard: Switchboard
+    #: None where another process sends
+    sender: Sender | None
+    providers: Mapping[str, Provider]
+    packs: Mapping[str, Pack]
+    tokens: KnownTokens = field(default_factory=KnownTokens)
+    #: told of the registry whenever it has changed, after the switchboard; the sender's couriers follow it
+    followers: list[Callable[[Registered], None]] = field(default_factory=list)
+    #: held while the registry is taken over
+    taking_over: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """What registrations must fit."""
+        return Catalogue(self.providers, self.packs)

@@ -1,0 +1,31 @@
+"""Have the running server follow the registry: its lines, the other followers, and a record of each keyword list."""
+
+from datetime import UTC, datetime
+from functools import partial
+
+import sqlalchemy as sa
+import structlog
+
+from app.flow import Switchboard
+from app.record import registry
+from app.serve.parts import Parts
+
+log = structlog.get_logger()
+
+
+async def take_over(parts: Parts) -> None:
+    """Take over the registry as it is now. Raises BadInput where a stored secret cannot be read."""
+    async with parts.taking_over:  # one at a time, so that an older reading never comes after a newer one
+        registered = await parts.database.read(partial(registry.load, vault=parts.vault))
+        parts.switchboard.connect(registered)
+        for follow in parts.followers:
+            follow(registered)
+    for name, reason in parts.switchboard.broken.items():
+        log.error("a webhook cannot hear; providers are told to come again", webhook=name, reason=reason)
+    await parts.writer.run(partial(_keep_lists, switchboard=parts.switchboard))
+
+
+def _keep_lists(conn: sa.Connection, switchboard: Switchboard) -> None:
+    now = datetime.now(UTC)
+    for name, line in switchboard.by_name.items():
+        registry.keep_list_version(conn, line.rules.list_version, name, line.rules.lists, now)
