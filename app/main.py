@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import gc
 import logging
 import signal
 import sys
@@ -36,6 +37,7 @@ from app.record.vault import Vault
 from app.record.writer import Writer
 from app.send import Client, Courier, Destinations, Sender, courier
 from app.serve import HANDLERS, routes
+from app.serve.metrics import count_events
 from app.serve.parts import Parts
 from app.serve.takeover import take_over
 from app.settings import CONFIG_DIR, Settings
@@ -97,14 +99,26 @@ async def _lifespan(
     async with _running(parts, _keep_refusals(parts, quarantine), _forget_what_is_old(parts)):
         if watch:
             parts.writer.listen(demo_provider.tell)
+        _spare_the_collector()
         yield
         access_log.flush()
+
+
+def _spare_the_collector() -> None:
+    """What lives now lives on: the cyclic collector need not look at it again.
+
+    Without this each full collection stopped every request for 60 ms.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 @asynccontextmanager
 async def _running(parts: Parts, *chores: Any) -> AsyncIterator[None]:
     """Writer, registry watch, sender and chores; ended in the order that loses nothing."""
     parts.writer.start()
+    parts.writer.listen(count_events)
     await take_over(parts)
     tasks = [asyncio.create_task(chore) for chore in (_watch_registry(parts), *chores)]
     if parts.sender:
@@ -208,6 +222,9 @@ async def _send_until_told(parts: Parts) -> None:
 
 
 def _run(story: Coroutine[Any, Any, None]) -> None:
+    # The writer's thread and the loop hand the interpreter's lock to each other many times a batch; at the usual 5 ms
+    # each time the one that works makes the other wait. Measured on SQLite: 40 % more requests, half the p99.
+    sys.setswitchinterval(1e-4)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(story)
 

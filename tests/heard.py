@@ -27,9 +27,7 @@ RULES = make_rules(keywords={"default": {"reply": "Thanks!"}})
 
 def inbound(text: str, *, address: str = BOB, provider_id: str | None = None, **more: Any) -> Inbound:
     found = provider_id or f"SM{new_id()}"
-    return Inbound(
-        key=f"i|twilio|{found}", provider_id=found, address=address, sender=COMPANY, text=text, **more
-    )
+    return Inbound(key=f"i|twilio|{found}", provider_id=found, address=address, sender=COMPANY, text=text, **more)
 
 
 def receipt(status: Status, *, message_id: str = "SM1", recipient: str = BOB, word: str = "", **more: Any) -> Receipt:

@@ -378,7 +378,7 @@ def test_a_value_is_the_first_alternative_whose_condition_holds(value: Any, foun
         ("RCS:+41791234567", "mms", "+41791234567", "rcs"),
         ("tel:+41791234567", "mms", "+41791234567", "mms"),
         ("+41791234567", "MMS", "+41791234567", "mms"),
-        ("41791234567", "Viber", "viber:41791234567", "viber"),  # an identity, not the phone's consent
+        ("41791234567", "Viber", "viber:+41791234567", "viber"),  # an identity, not the phone's consent
         ("079 123 45 67", None, "+41791234567", "sms"),
     ],
 )

@@ -24,6 +24,7 @@ from app import metrics
 from app.accept.access_log import AccessLog
 from app.accept.body import Gone, TooLarge, read_body, read_headers
 from app.accept.origin import Origin
+from app.accept.patience import Patience
 from app.accept.quarantine import Quarantine
 from app.errors import NotReady, Refused
 from app.events import Reading, Recorded
@@ -58,6 +59,8 @@ class WebhookDoor:
         self._quarantine = quarantine
         self._access_log = access_log
         self._origin = Origin(settings)
+        self._reading = Patience(_hang_up)
+        self._committing = Patience(_tell_to_come_again)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -67,8 +70,8 @@ class WebhookDoor:
             line = self._switchboard.find(scope["path_params"]["token"])
             webhook = line.webhook.name if line else ""
             status, headers, body, what = await self._handle(line, scope, receive, at)
-        except Gone:
-            return
+        except (Gone, asyncio.CancelledError):
+            return  # the caller hung up, was too slow, or we are stopping: whatever it was, it comes again
         except TooLarge as error:
             status, headers, body, what = error.status, _CLOSE, b"", "too_large"
         except NotReady as error:
@@ -106,11 +109,9 @@ class WebhookDoor:
     async def _request(self, line: Line, scope: Scope, receive: Receive, at: datetime) -> Request:
         headers = read_headers(scope["headers"])
         limit = line.provider.body_limit or self._settings.body_limit
-        try:
-            async with asyncio.timeout(self._settings.request_timeout):
-                body = await read_body(receive, headers, limit)
-        except TimeoutError:
-            raise Gone from None
+        body = await self._reading.wait(
+            read_body(receive, headers, limit), self._settings.request_timeout, asyncio.current_task()
+        )
         query = scope["query_string"].decode("latin-1")
         return Request(
             scope["method"],
@@ -125,11 +126,16 @@ class WebhookDoor:
     async def _commit(self, line: Line, future: "asyncio.Future[Recorded]") -> Recorded:
         """Wait no longer than the provider does: one that hangs up comes again, and then it is seen."""
         patience = min(self._settings.commit_timeout, max(1.0, line.provider.patience - _MARGIN))
-        try:
-            async with asyncio.timeout(patience):
-                return await future
-        except TimeoutError:
-            raise NotReady(f"the commit took longer than {patience:g} s") from None
+        return await self._committing.wait(future, patience, future)
+
+
+def _hang_up(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+
+
+def _tell_to_come_again(future: "asyncio.Future[Recorded]") -> None:
+    if not future.done():
+        future.set_exception(NotReady("the commit took longer than the provider waits"))
 
 
 _EMPTY = [(b"content-length", b"0")]

@@ -33,6 +33,21 @@ _PRAGMAS = (
     "wal_autocheckpoint=4000",
 )
 
+# UTC in the session, so that what people see in views is UTC too.
+_SESSION = "-c timezone=UTC -c application_name=textback"
+# The writer asks for a handful of rows by their keys. The planner cannot know how few are given (it assumes a hundred)
+# and would read and hash whole tables; a generic plan saves planning each batch anew.
+_LOOK_UPS = " ".join(
+    f"-c {setting}"
+    for setting in (
+        "plan_cache_mode=force_generic_plan",
+        "enable_hashjoin=off",
+        "enable_mergejoin=off",
+        "enable_seqscan=off",
+        "jit=off",
+    )
+)
+
 # Rows go to the driver as they are. One request has one receive time in several rows, so a small cache pays.
 sqlite.register_adapter(datetime, lru_cache(maxsize=4096)(iso))
 
@@ -45,7 +60,7 @@ class Database:
         self.dialect = self.url.get_backend_name()
         #: never begins a write; SQLite readers see the last commit and block nobody
         self.readers: Engine = _engine(self.url, size=READER_THREADS, begin="BEGIN")
-        self.writers: Engine = _engine(self.url, size=1, begin="BEGIN IMMEDIATE")
+        self.writers: Engine = _engine(self.url, size=1, begin="BEGIN IMMEDIATE", session=_LOOK_UPS)
         self._threads = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="read")
 
     async def read(self, question: Callable[[sa.Connection], T]) -> T:
@@ -91,20 +106,13 @@ def _sqlite_file(url: URL) -> URL:
     return url
 
 
-def _engine(url: URL, *, size: int, begin: str) -> Engine:
+def _engine(url: URL, *, size: int, begin: str, session: str = "") -> Engine:
+    # hide_parameters: errors reach logs, and rows hold full numbers
+    options: dict[str, Any] = {"pool_size": size, "max_overflow": 0, "hide_parameters": True}
     if url.get_backend_name() == "postgresql":
-        # UTC in the session, so that what people see in views is UTC too.
-        options = {"options": "-c timezone=UTC -c application_name=textback", "connect_timeout": 5}
-        return sa.create_engine(url, pool_size=size, max_overflow=0, connect_args=options, pool_pre_ping=size > 1,
-                                hide_parameters=True)  # fmt: skip
-    engine = sa.create_engine(
-        url,
-        module=sqlite,
-        pool_size=size,
-        max_overflow=0,
-        connect_args={"check_same_thread": False},
-        hide_parameters=True,  # errors reach logs, and rows hold full numbers
-    )
+        arguments = {"options": f"{_SESSION} {session}", "connect_timeout": 5}
+        return sa.create_engine(url, connect_args=arguments, pool_pre_ping=size > 1, **options)
+    engine = sa.create_engine(url, module=sqlite, connect_args={"check_same_thread": False}, **options)
     sa.event.listen(engine, "connect", _prepare)
     sa.event.listen(engine, "begin", lambda conn: conn.exec_driver_sql(begin))
     return engine

@@ -154,12 +154,13 @@ _ADOPT = Ask(
 )
 _MESSAGE_COLUMNS = messages.columns.keys()
 _MESSAGES = Inserts(
+    "sent",
     Insert(
         messages,
         _MESSAGE_COLUMNS,
         "ON CONFLICT (provider_id, recipient, account) DO UPDATE SET outbox_id = excluded.outbox_id, "
         "sender = excluded.sender",
-    )
+    ),
 )
 _UNCONFIRM = (
     sa.update(consent)

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from app.changes import EvidenceRow, InboundRow, LedgerRow, MessageRow, ReceiptRow, WorkRow
-from app.events import EVERY_PROGRAM, NOBODY, Category, ConsentState, Standing
+from app.events import EVERY_PROGRAM, NOBODY, Category, Standing
 from app.record import tables
 from app.record.ids import first_id_at
-from app.record.moments import moment
-from app.record.sets import Look
+from app.record.known import STANDINGS, standing
+from app.record.sets import Looks
 
 #: how far a row's id may be older than its receive time: the clocks of two processes differ
 _CLOCK_SLACK = timedelta(days=1)
@@ -76,25 +76,17 @@ class Backlog(NamedTuple):
 
 # --- consent ------------------------------------------------------------------------------------------------------
 
-_STANDINGS = Look(
-    "c.program, c.address, c.state, c.since, c.as_of, c.cause, c.confirmed",
-    "FROM given CROSS JOIN consent c WHERE c.program = c0 AND c.address = c1",
-    ("text", "text"),
-)
+_STANDINGS = Looks(STANDINGS)
 
 
 def standings(conn: sa.Connection, program: str, addresses: Sequence[str]) -> dict[str, tuple[Standing, Standing]]:
     """For every address its row in the program and its row in all programs; NOBODY where there is none."""
     asked = [(name, address) for address in addresses for name in {program, EVERY_PROGRAM}]
-    found = {(row[0], row[1]): _standing(row) for row in _STANDINGS.run(conn, asked)}
+    found = {(row[0], row[1]): standing(row) for row in _STANDINGS.run(conn, asked)[0]}
     return {
         address: (found.get((program, address), NOBODY), found.get((EVERY_PROGRAM, address), NOBODY))
         for address in addresses
     }
-
-
-def _standing(row: Sequence[Any]) -> Standing:
-    return Standing(ConsentState(row[2]), moment(row[3]), moment(row[4]), row[5], bool(row[6]))
 
 
 _HISTORY = (

@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import psycopg
+import pysqlite3.dbapi2 as sqlite
 import sqlalchemy as sa
 import structlog
 from sqlalchemy import exc
@@ -33,6 +35,12 @@ _TRIES = 4
 #: classes of SQLSTATE that say the server is not there or cannot serve, rather than that a row is wrong: connection,
 #: resources, locks, intervention, system, read-only, missing table or permission, configuration, internal
 _AWAY = ("08", "53", "55", "57", "58", "25006", "42", "F0", "XX")
+
+#: errors without a SQLSTATE that say the same
+_CANNOT_SERVE = (
+    psycopg.OperationalError, psycopg.InterfaceError, sqlite.OperationalError, sqlite.InterfaceError,
+    exc.TimeoutError, StoreUnavailable,
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -150,7 +158,7 @@ class Writer:
         for attempt in range(1, _TRIES + 1):
             try:
                 self._transact(jobs)
-            except exc.DBAPIError as error:
+            except (exc.DBAPIError, psycopg.Error) as error:
                 if attempt == _TRIES or _sqlstate(error) not in _AGAIN:
                     raise
                 self._disconnect()
@@ -206,7 +214,9 @@ class Writer:
         return self._connection
 
     def _disconnect(self) -> None:
+        """Let go of the connection: what an error left of it is not to be trusted."""
         if self._connection is not None:
+            self._connection.invalidate()
             self._connection.close()
             self._connection = None
 
@@ -228,18 +238,19 @@ def _fail(jobs: Sequence[_Job], error: StoreUnavailable, cause: BaseException) -
         job.error = error
 
 
+def _driver(error: BaseException) -> BaseException:
+    """The driver's own error, also where the toolkit has wrapped it."""
+    return getattr(error, "orig", None) or error
+
+
 def _sqlstate(error: BaseException) -> str | None:
-    state = getattr(getattr(error, "orig", None), "sqlstate", None)
+    state = getattr(_driver(error), "sqlstate", None)
     return state if isinstance(state, str) else None
 
 
 def _is_away(error: BaseException) -> bool:
     """Whether the database could not serve, as opposed to having refused a row."""
-    if isinstance(error, exc.TimeoutError | StoreUnavailable):
-        return True
-    if not isinstance(error, exc.DBAPIError):
-        return False
     state = _sqlstate(error)
     if state is not None:
-        return state.startswith(_AWAY) or error.connection_invalidated
-    return error.connection_invalidated or isinstance(error, exc.OperationalError | exc.InterfaceError)
+        return state.startswith(_AWAY)
+    return isinstance(_driver(error), _CANNOT_SERVE)

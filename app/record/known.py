@@ -1,0 +1,129 @@
+"""What is already known of the people and messages of a batch: read in one statement, under the locks of `keys`."""
+
+from collections.abc import Iterable, Sequence
+
+import orjson
+import sqlalchemy as sa
+
+from app.events import (
+    EVERY_PROGRAM,
+    Change,
+    ConsentState,
+    Delivery,
+    Guard,
+    Heard,
+    Inbound,
+    Known,
+    MessageKey,
+    Receipt,
+    Standing,
+    Status,
+)
+from app.record.moments import moment
+from app.record.sets import Look, Looks, Row
+
+_DELIVERY_COLUMNS = (
+    "m.account, m.provider_id, m.recipient, m.id, m.status, m.provider_status, m.code, m.error_text, m.parts, "
+    "m.first_at, m.status_at"
+)
+#: asked with (program, address); `standing` reads a row of the answer
+STANDINGS = Look(
+    "c.program, c.address, c.state, c.since, c.as_of, c.cause, c.confirmed",
+    "FROM given CROSS JOIN consent c WHERE c.program = c0 AND c.address = c1",
+    ("text", "text"),
+)
+_KNOWN = Looks(
+    STANDINGS,
+    Look("g.address, g.default_at, g.recent", "FROM given CROSS JOIN reply_guard g WHERE g.address = c0", ("text",)),
+    Look(
+        _DELIVERY_COLUMNS,
+        "FROM given CROSS JOIN messages m WHERE m.provider_id = c1 AND m.recipient = c2 AND m.account = c0",
+        ("text", "text", "text"),
+    ),
+    Look(_DELIVERY_COLUMNS, "FROM given CROSS JOIN messages m WHERE m.id = c0 AND m.account = c1", ("bigint", "text")),
+    Look(
+        _DELIVERY_COLUMNS,
+        "FROM given CROSS JOIN messages m WHERE m.provider_id = c1 AND m.account = c0",
+        ("text", "text"),
+    ),
+)
+
+
+class Concerned:
+    """The people and messages that a batch is about."""
+
+    def __init__(self, heards: Sequence[Heard]) -> None:
+        self.people: dict[tuple[str, str], None] = {}
+        self.authors: dict[str, None] = {}
+        self.messages: dict[MessageKey, None] = {}
+        self.references: dict[tuple[int, str], None] = {}
+        for heard in heards:
+            for event in heard.events:
+                if isinstance(event, Receipt):
+                    self._note_message(event, heard.account)
+                else:
+                    self._note_person(event, heard.program)
+
+    def _note_person(self, event: Inbound | Change, program: str) -> None:
+        if isinstance(event, Inbound):
+            self.authors[event.address] = None
+        else:
+            program = event.program or program
+            if event.about:
+                self.messages[event.about] = None
+        self.people[program, event.address] = self.people[EVERY_PROGRAM, event.address] = None
+
+    def _note_message(self, event: Receipt, account: str) -> None:
+        # Our references are our ids; anything else that comes back is somebody else's, and stands for itself.
+        self.messages[account, event.message_id or "ref:" + event.reference, event.recipient] = None
+        if event.reference.isdecimal() and len(event.reference) < 19:
+            self.references[int(event.reference), account] = None
+
+    def names(self) -> list[str]:
+        """What to lock, in one order for all nodes: addresses, message ids, references."""
+        names = {address for _, address in self.people} | {key[1] for key in self.messages}
+        return sorted(names | {str(reference) for reference, _ in self.references})
+
+
+def read(conn: sa.Connection, concerned: Concerned) -> Known:
+    """What the database holds about them now."""
+    authors = [(address,) for address in concerned.authors]
+    ownerless = [key[:2] for key in concerned.messages if not key[2]]
+    standings, guards, by_key, by_reference, by_id = _KNOWN.run(
+        conn, concerned.people, authors, concerned.messages, concerned.references, ownerless
+    )
+    return Known(
+        standings={(row[0], row[1]): standing(row) for row in standings},
+        guards={row[0]: _guard(row) for row in guards},
+        deliveries={_key(row): _delivery(row) for row in by_key},
+        deliveries_by_reference={str(row[3]): (_key(row), _delivery(row)) for row in by_reference},
+        deliveries_by_id=_alone((_key(row), _delivery(row)) for row in by_id),
+    )
+
+
+def _key(row: Row) -> MessageKey:
+    return row[0], row[1], row[2]
+
+
+def _alone(found: Iterable[tuple[MessageKey, Delivery]]) -> dict[tuple[str, str], tuple[MessageKey, Delivery]]:
+    """By (account, id), where that names one message only: of a batch to many people nobody can tell whose it is."""
+    by_id: dict[tuple[str, str], tuple[MessageKey, Delivery]] = {}
+    several = set()
+    for key, delivery in found:
+        several |= {key[:2]} & by_id.keys()
+        by_id[key[:2]] = key, delivery
+    return {name: one for name, one in by_id.items() if name not in several}
+
+
+def standing(row: Row) -> Standing:
+    """A row of `STANDINGS`."""
+    return Standing(ConsentState(row[2]), moment(row[3]), moment(row[4]), row[5], bool(row[6]))
+
+
+def _guard(row: Row) -> Guard:
+    return Guard(moment(row[1]), tuple(at for text in row[2].split() if (at := moment(text))))
+
+
+def _delivery(row: Row) -> Delivery:
+    parts = orjson.loads(row[8]) if row[8] else {}
+    return Delivery(row[3], Status(row[4]), row[5], row[6], row[7], parts, moment(row[9]), moment(row[10]))
