@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from app.events import Event, Heard, Recorded, Trouble
 from app.record import tables
-from app.record.sets import Insert, Look, Looks, as_json, given
+from app.record.sets import Insert, Look, Looks, as_json, ask_one, given
 from app.record.tables import iso
 
 KeyRow = tuple[str, str, str | None]
@@ -66,7 +66,7 @@ def new(conn: sa.Connection, keys: dict[str, KeyRow], names: Sequence[str]) -> s
     if not keys:
         return set()
     arguments = (as_json((name,) for name in names), as_json(keys.values()))
-    return set(orjson.loads(conn.exec_driver_sql(_INSERT, arguments).scalar_one()))
+    return set(orjson.loads(ask_one(conn, _INSERT, arguments)))
 
 
 def only_new(heards: Sequence[Heard], new_keys: set[str]) -> tuple[list[Heard], list[Recorded]]:

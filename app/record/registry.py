@@ -126,6 +126,16 @@ def save_webhook(conn: sa.Connection, vault: Vault, webhook: Webhook, now: datet
     return _save(conn, vault, tables.webhooks, webhook, now)
 
 
+def rotate_webhook(conn: sa.Connection, vault: Vault, name: str, now: datetime) -> bool:
+    """Give a webhook a new URL, for the old one has become known and is nobody's from now on. Whether there is one."""
+    lock(conn)
+    values = {**_new_token(vault), "updated_at": now}
+    changed = conn.execute(tables.webhooks.update().where(tables.webhooks.c.name == name), values).rowcount > 0
+    if changed:
+        _raised(conn, "changed")
+    return changed
+
+
 def save_reply(conn: sa.Connection, name: str, text: str, now: datetime) -> Outcome:
     """Create or change a named text."""
     lock(conn)

@@ -145,6 +145,13 @@ class Looks:
         return [orjson.loads(answer) for answer in cursor.fetchone()]
 
 
+def ask_one(conn: sa.Connection, sql: str, parameters: Sequence[str]) -> Any:
+    """The one value that a statement of PostgreSQL answers."""
+    cursor = _cursor(conn)
+    cursor.execute(sql, parameters)
+    return cursor.fetchone()[0]
+
+
 def _cursor(conn: sa.Connection) -> Any:
     """The driver's own cursor, inside the transaction: a tenth of the toolkit's cost per statement."""
     assert conn.connection.dbapi_connection is not None

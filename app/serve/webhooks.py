@@ -9,7 +9,6 @@ from pydantic.json_schema import JsonSchemaValue
 
 from app.record import registry
 from app.record.registry import RegisteredWebhook
-from app.record.rotate import rotate
 from app.record.tokens import Scope
 from app.record.vault import Vault
 from app.serve.apply import Catalogue, save_webhook_checked
@@ -82,7 +81,7 @@ async def new_url(call: Call[NameParams, None]) -> ShownWebhook:
     vault, name = call.parts.vault, call.params.name
 
     def act(conn: sa.Connection) -> RegisteredWebhook | None:
-        rotate(conn, vault, name, datetime.now(UTC))
+        registry.rotate_webhook(conn, vault, name, datetime.now(UTC))
         return registry.read_webhook(conn, vault, name)
 
     return _shown(refuse_missing(_KIND, await changed(call.parts, act)), call.base_url)
