@@ -18,7 +18,6 @@ import structlog
 import uvicorn
 import uvloop
 from starlette.applications import Starlette
-from starlette.routing import Route
 
 from app import demo as demo_provider
 from app.accept import WebhookDoor
@@ -84,11 +83,12 @@ def create_app(settings: Settings, *, send: bool = True, watch: bool = False) ->
     quarantine, access_log = Quarantine(), AccessLog(enabled=settings.access_log)
     door = WebhookDoor(settings, parts.switchboard, parts.writer, quarantine, access_log)
     app = Starlette(
-        routes=[Route("/in/{token}", door), *routes()],
+        routes=routes(),
         lifespan=partial(_lifespan, parts=parts, quarantine=quarantine, access_log=access_log, watch=watch),
         exception_handlers=HANDLERS,
     )
     app.state.parts = parts
+    app.middleware_stack = door.before(app.build_middleware_stack())
     return app
 
 

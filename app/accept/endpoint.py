@@ -18,7 +18,7 @@ from functools import lru_cache
 
 import structlog
 from prometheus_client import Counter
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import metrics
 from app.accept.access_log import AccessLog
@@ -36,6 +36,7 @@ from app.settings import Settings
 
 log = structlog.get_logger()
 
+PREFIX = "/in/"
 METHODS = ("GET", "POST", "PUT", "OPTIONS")
 _RETRY_AFTER = b"5"
 #: seconds of the provider's patience that the way back may take
@@ -43,7 +44,7 @@ _MARGIN = 1.0
 
 
 class WebhookDoor:
-    """`/in/{token}`."""
+    """`/in/{token}`, an ASGI application that stands before the framework's router and middleware."""
 
     def __init__(
         self,
@@ -62,12 +63,24 @@ class WebhookDoor:
         self._reading = Patience(_hang_up)
         self._committing = Patience(_tell_to_come_again)
 
+    def before(self, others: ASGIApp) -> ASGIApp:
+        """The whole application: webhooks come here at once, everything else goes to `others`.
+
+        Measured: the way through router and middleware cost a tenth of the requests per second.
+        """
+
+        async def fork(scope: Scope, receive: Receive, send: Send) -> None:
+            webhook = scope["type"] == "http" and scope["path"].startswith(PREFIX)
+            await (self if webhook else others)(scope, receive, send)
+
+        return fork
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         began, at = time.perf_counter(), datetime.now(UTC)
         webhook = ""
         try:
-            line = self._switchboard.find(scope["path_params"]["token"])
+            line = self._switchboard.find(scope["path"][len(PREFIX) :])
             webhook = line.webhook.name if line else ""
             status, headers, body, what = await self._handle(line, scope, receive, at)
         except (Gone, asyncio.CancelledError):

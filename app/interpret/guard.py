@@ -52,7 +52,9 @@ def refuses_rate(guard: Guard, policy: Policy, category: Category, at: datetime)
 
 def replied(guard: Guard, category: Category, at: datetime) -> Guard:
     """The guard after one more reply."""
-    recent = sorted((*_lately(guard, at), at))
+    recent = [*_lately(guard, at), at]
+    if len(recent) > 1 and at < recent[-2]:
+        recent.sort()
     return Guard(at if category is Category.DEFAULT else guard.default_at, tuple(recent))
 
 
