@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+import orjson
+
 from app.errors import SendFailed
 from app.provider import Condition, Send
 from app.send.connection import Answer
@@ -19,6 +21,8 @@ _AMBIGUOUS = frozenset({502, 504})
 _DOT = re.compile(r"(?<!\\)\.")
 _CODE_LENGTH = 64
 _ID_LENGTH = 512
+#: orjson, four times as fast, rounds integers of more than 64 bits, and ids may be such
+_LONG_NUMBER = re.compile(rb"[0-9]{19}")
 
 Reader = Callable[[Answer, datetime], str]
 
@@ -72,6 +76,11 @@ def _date(value: str) -> datetime:
 
 def _body(answer: Answer) -> Any:
     """The body as JSON; None where it is something else, as with gateways that answer in plain text."""
+    try:
+        if not _LONG_NUMBER.search(answer.body):
+            return orjson.loads(answer.body)
+    except orjson.JSONDecodeError:
+        pass  # it is stricter than providers are: the standard library has the last word
     try:
         return json.loads(answer.body)
     except (ValueError, RecursionError):

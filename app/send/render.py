@@ -14,7 +14,7 @@ from app.provider import Provider, Send
 from app.send.authorization import Authorization, authorization
 from app.send.destinations import place
 from app.send.http import OWN_HEADERS
-from app.send.template import Fill, Values, json_template, text_template
+from app.send.template import Fill, Values, form_encoded, json_template, text_template
 from app.webhook import CUSTOM
 
 _FORM_TYPE = "application/x-www-form-urlencoded"
@@ -134,7 +134,7 @@ def _url(rules: Send, proof: Authorization) -> Fill[str]:
 
 def _form(fields: dict[str, str]) -> Fill[str]:
     pairs = [(quote_plus(name) + "=", text_template(value)) for name, value in fields.items()]
-    return lambda values: "&".join([name + quote_plus(fill(values)) for name, fill in pairs])
+    return lambda values: "&".join([name + form_encoded(fill(values)) for name, fill in pairs])
 
 
 def _body(rules: Send) -> Fill[bytes]:

