@@ -197,6 +197,43 @@ def test_a_caller_that_hangs_up_in_the_middle_of_the_body_leaves_nothing(served:
     assert stored(served, tables.raw_requests) == before + 1
 
 
+def test_a_commit_slower_than_the_patience_is_not_acknowledged_and_the_repeat_is_seen(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """The database is held by somebody else: 503 and come again; what was written meanwhile is written once."""
+    with (
+        fresh_database("sqlite", request, tmp_path) as url,
+        serving(url, public_url=PUBLIC, commit_timeout=0.3) as server,
+    ):
+        register(server, [TWILIO])
+        with server.parts.database.readers.connect() as holder:
+            holder.exec_driver_sql("COMMIT")
+            holder.exec_driver_sql("BEGIN IMMEDIATE")
+            status, headers, body = text(server, stop(1))
+            holder.exec_driver_sql("ROLLBACK")
+            holder.exec_driver_sql("BEGIN")
+
+        assert (status, headers["retry-after"], body) == (503, "5", b"")
+        assert text(server, stop(1))[0] == 200
+        assert stored(server, tables.inbound_messages) == 1
+
+
+def test_a_body_that_trickles_in_is_hung_up_on(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    with (
+        fresh_database("sqlite", request, tmp_path) as url,
+        serving(url, public_url=PUBLIC, request_timeout=0.2) as server,
+    ):
+        register(server, [TWILIO])
+        address = urlsplit(server.url)
+
+        with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+            connection.sendall(f"POST {path(server)} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nBody".encode())
+            answer = connection.recv(1000)
+
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert text(server, stop(1))[0] == 200
+
+
 # --- the public URL -----------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@
 | known and uninteresting, or not understood      | the provider's 2xx | the raw request     |
 | no such webhook                                 | 404               | nothing             |
 | not proved                                      | 401, empty        | a bounded quarantine |
-| body or headers over the limit                  | 413, 431          | a counter           |
+| body or headers over the limit, or too slow     | 413, 431, 408     | a counter           |
 | secret missing, store away or slower than the provider waits | 503 + Retry-After | nothing |
 | our bug                                         | 500               | nothing             |
 """
@@ -41,6 +41,7 @@ METHODS = ("GET", "POST", "PUT", "OPTIONS")
 _RETRY_AFTER = b"5"
 #: seconds of the provider's patience that the way back may take
 _MARGIN = 1.0
+_TOO_SLOW = "the request did not arrive in time"
 
 
 class WebhookDoor:
@@ -83,8 +84,12 @@ class WebhookDoor:
             line = self._switchboard.find(scope["path"][len(PREFIX) :])
             webhook = line.webhook.name if line else ""
             status, headers, body, what = await self._handle(line, scope, receive, at)
-        except (Gone, asyncio.CancelledError):
-            return  # the caller hung up, was too slow, or we are stopping: whatever it was, it comes again
+        except Gone:
+            return
+        except asyncio.CancelledError as error:
+            if error.args != (_TOO_SLOW,):
+                raise
+            status, headers, body, what = 408, _CLOSE, b"", "too_slow"
         except TooLarge as error:
             status, headers, body, what = error.status, _CLOSE, b"", "too_large"
         except NotReady as error:
@@ -143,7 +148,7 @@ class WebhookDoor:
 
 
 def _hang_up(task: "asyncio.Task[None]") -> None:
-    task.cancel()
+    task.cancel(_TOO_SLOW)
 
 
 def _tell_to_come_again(future: "asyncio.Future[Recorded]") -> None:
