@@ -73,9 +73,23 @@ def _national(digits: str, region: str) -> str:
         number = phonenumbers.parse(digits, region)
     except phonenumbers.NumberParseException as error:
         raise BadAddress(f"{_shown(digits)} is not a number of region {region}: {error}") from None
-    if not phonenumbers.is_possible_number(number):
-        raise BadAddress(f"{_shown(digits)} is not a possible number of region {region}")
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    if not phonenumbers.is_valid_number(number):
+        raise BadAddress(f"{_shown(digits)} is not a valid number of region {region}")
+    address = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    # in North America a country code begins with 1, as no national number does
+    if digits[0] != "0" and number.country_code != 1 and address != "+" + digits and _is_valid("+" + digits):
+        raise BadAddress(
+            f"{_shown(digits)} may be a national number of region {region} or one with country code; "
+            "let the provider send it with a plus, or a leading 0"
+        )
+    return address
+
+
+def _is_valid(e164: str) -> bool:
+    try:
+        return phonenumbers.is_valid_number(phonenumbers.parse(e164))
+    except phonenumbers.NumberParseException:
+        return False
 
 
 def is_reachable(address: str) -> bool:

@@ -3,11 +3,12 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from app.provider import Spec
 from app.webhook import NAME
 
+_HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -41,6 +42,12 @@ class ApiKeyAuth(Spec):
     token: SecretStr
     place: Literal["header", "query"] = "header"
 
+    @model_validator(mode="after")
+    def _name_syntax(self) -> "ApiKeyAuth":
+        if not self.name or (self.place == "header" and not _HEADER_NAME.fullmatch(self.name)):
+            raise ValueError(f"'{self.name}' is not the name of a {self.place}")
+        return self
+
 
 Auth = Annotated[NoAuth | BasicAuth | BearerAuth | ApiKeyAuth, Field(discriminator="type")]
 
@@ -73,8 +80,8 @@ class Credential(Spec):
         for name, text in value.items():
             if not _HEADER_NAME.fullmatch(name):
                 raise ValueError(f"'{name}' is not a header name")
-            if any(ord(c) < 32 and c != "\t" for c in text):
-                raise ValueError(f"the value of header '{name}' has control characters in it")
+            if not _HEADER_VALUE.fullmatch(text):
+                raise ValueError(f"the value of header '{name}' has a control character in it, or one beyond ASCII")
         return value
 
     @property

@@ -150,6 +150,8 @@ class Trouble:
     reason: str
     item: str
     """The item as JSON text, at most 4,000 characters."""
+    repeats_within: float | None = 86_400.0
+    """Seconds in which the same item in the same bytes is a repeat, and no second entry on the work list."""
 
 
 class Reading(StrEnum):

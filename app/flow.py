@@ -5,10 +5,11 @@
 `Switchboard` holds a `Line` per webhook: everything about it made ready once, so that a request only walks through.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
+from urllib.parse import unquote_plus
 
 import orjson
 
@@ -63,6 +64,7 @@ def hear(line: Line, request: Request) -> tuple[Heard, Answer]:
     """Prove and read a request: what shall be recorded, and how to answer once it is. Raises Refused or NotReady."""
     evidence = line.verify(request)
     decoded = line.decode(request)
+    reading, problem = _stored_as(decoded)
     raw = RawRequest(
         id=new_id(),
         method=request.method,
@@ -71,14 +73,14 @@ def hear(line: Line, request: Request) -> tuple[Heard, Answer]:
         body=request.body,
         client=request.client,
         signature=evidence,
-        reading=decoded.reading,
-        problem=decoded.problem,
+        reading=reading,
+        problem=problem,
     )
     return _heard(line, decoded, request.received_at, raw), line.answer(decoded)
 
 
 def hear_again(line: Line, request: Request) -> Heard | None:
-    """Read a stored request once more, after its provider file was mended; None: it is still not understood."""
+    """Read a stored request once more, after its provider file was mended; None: still nothing in it is understood."""
     decoded = line.decode(request)
     return None if decoded.reading is Reading.UNDECODED else _heard(line, decoded, request.received_at, None)
 
@@ -90,6 +92,13 @@ def change_by_hand(
     key = f"h|{new_id()}"
     change = Change(key=key, address=address, state=state, cause=cause, program=program, actor=actor, reason=reason)
     return Heard("", "", "", program, at, (change,))
+
+
+def _stored_as(decoded: Decoded) -> tuple[Reading, str]:
+    """A request of which an item could not be read is kept until it can be, though its other items are recorded."""
+    if decoded.troubles:
+        return Reading.UNDECODED, decoded.troubles[0].reason
+    return decoded.reading, decoded.problem
 
 
 def _heard(line: Line, decoded: Decoded, received_at: datetime, raw: RawRequest | None) -> Heard:
@@ -135,7 +144,7 @@ def _target(line: Line, request: Request) -> str:
     """Path and query without the webhook's token and without secrets."""
     if not request.query:
         return "/in/…"
-    parts = [p for p in request.query.split("&") if p.partition("=")[0].lower() not in line.hidden]
+    parts = [p for p in request.query.split("&") if unquote_plus(p.partition("=")[0]).lower() not in line.hidden]
     return "/in/…?" + "&".join(parts)
 
 
@@ -192,8 +201,8 @@ class Switchboard:
 
     def connect(self, registered: Registered) -> None:
         """Make a line of each webhook. One that cannot be made answers 503 and says why in `check` and the log."""
-        own_numbers = frozenset(_own_numbers(registered.webhooks))
-        programs = _programs(registered.webhooks)
+        programs = dict(self._senders(registered.webhooks))
+        own_numbers = frozenset(programs)
         lines: dict[bytes, Line | str] = {}
         by_name, broken = {}, {}
         for entry in registered.webhooks:
@@ -202,6 +211,8 @@ class Switchboard:
                 lines[bytes.fromhex(entry.token_hash)] = by_name[entry.webhook.name] = line
             except BadInput as error:
                 lines[bytes.fromhex(entry.token_hash)] = broken[entry.webhook.name] = str(error)
+        for token_hash, (name, reason) in registered.broken.items():
+            lines[bytes.fromhex(token_hash)] = broken[name] = reason
         self._lines, self.by_name, self.broken = lines, by_name, broken
         self.version = registered.version
 
@@ -222,6 +233,13 @@ class Switchboard:
             hidden=_CREDENTIAL_HEADERS | _hidden(scheme),
         )
 
+    def _senders(self, webhooks: Iterable[RegisteredWebhook]) -> Iterator[tuple[str, str]]:
+        """(our number, its program) of each webhook, the number in the form that events carry it."""
+        for webhook in (entry.webhook for entry in webhooks):
+            provider = self._providers.get(webhook.provider)
+            if webhook.sender and provider:
+                yield _own_number(webhook, international=provider.international), webhook.program
+
     def find(self, token: str) -> Line | None:
         """The line of a token, by its hash, so that timing tells nothing about it. NotReady where it is broken."""
         found = self._lines.get(sha256(token.encode()).digest())
@@ -236,19 +254,9 @@ def _hidden(scheme: Scheme) -> frozenset[str]:
     return frozenset()
 
 
-def _own_numbers(webhooks: Iterable[RegisteredWebhook]) -> Iterable[str]:
-    return (sender for entry in webhooks if (sender := _sender(entry.webhook)))
-
-
-def _programs(webhooks: Iterable[RegisteredWebhook]) -> dict[str, str]:
-    return {sender: entry.webhook.program for entry in webhooks if (sender := _sender(entry.webhook))}
-
-
-def _sender(webhook: Webhook) -> str | None:
-    """The webhook's number in the form that events carry it."""
-    if not webhook.sender:
-        return None
+def _own_number(webhook: Webhook, *, international: bool) -> str:
+    sender = webhook.sender or ""
     try:
-        return normalise(webhook.sender, region=webhook.region, international=True)
+        return normalise(sender, region=webhook.region, international=international)
     except BadAddress:
-        return webhook.sender.strip()
+        return sender.strip()

@@ -1,7 +1,6 @@
 """The one place where parts are joined: the web application, the sender, and what keeps both in order."""
 
 import asyncio
-import fcntl
 import gc
 import logging
 import signal
@@ -10,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mappin
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -30,7 +28,7 @@ from app.flow import Switchboard
 from app.interpret import decide
 from app.provider import Provider, load_providers
 from app.record import housekeeping, registry, schema
-from app.record.database import Database
+from app.record.database import Database, served_alone
 from app.record.registry import Registered
 from app.record.vault import Vault
 from app.record.writer import Writer
@@ -197,7 +195,7 @@ def serve(settings: Settings, *, migrate: bool = False, demo: bool = False, send
     configure_logs(settings)
     if demo:
         settings = demo_provider.prepare(settings)
-    with _only_one(settings):
+    with served_alone(settings.database_url.get_secret_value()):
         _prepare_schema(settings, migrate=migrate)
         app = create_app(settings, send=send, watch=demo)
         server = uvicorn.Server(_config(app, settings))
@@ -255,26 +253,10 @@ def _prepare_schema(settings: Settings, *, migrate: bool) -> None:
             raise BadInput(
                 "the database has an older revision than this textback; run `textback migrate`, or `serve --migrate`"
             )
+        # read once before anything starts: a wrong key is told in a sentence here
+        database.read_now(partial(registry.load, vault=Vault(_secret_key(settings))))
     finally:
         database.close()
-
-
-@contextmanager
-def _only_one(settings: Settings) -> Iterator[None]:
-    """Refuse a second server on one SQLite file: two writers would wait for each other's locks for seconds."""
-    database = Database(settings.database_url.get_secret_value())
-    database.close()
-    if database.dialect != "sqlite":
-        yield
-        return
-    with Path(f"{database.url.database}.lock").open("w", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BadInput(
-                f"another textback serves {database.url.database}; SQLite takes one server, PostgreSQL takes many"
-            ) from None
-        yield
 
 
 def _secret_key(settings: Settings) -> str:

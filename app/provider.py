@@ -79,7 +79,7 @@ def signs_url(scheme: Scheme) -> bool:
 # --- how a request is read ----------------------------------------------------------------------------------------
 
 #: path -> true (present and not empty), false (absent or empty), a text, or a list of texts (equal, ignoring case);
-#: all of it must hold
+#: all of it must hold. In `events` and `status_rules` a text that ends with * is a beginning: text/plain*
 Condition = dict[str, bool | str | list[str]]
 #: several conditions, of which one must hold
 When = Condition | list[Condition]
@@ -90,11 +90,13 @@ class Alternative(Spec):
 
     A path is dotted names and indexes (`messages.0.id`), read in the item that `each` fans out to; `$.` starts at the
     whole body, `^.` at the item around the present one (`^.^.` at the one around that), and `@` is the item itself.
+    With `among`, path and condition are read in the elements of that array, and the first with a value counts.
     A backslash takes the meaning from the character behind it: `hub\\.mode` is one name.
     """
 
     path: str = ""
     const: str = ""
+    among: str = ""
     prefix: str = ""
     suffix: str = ""
     #: texts that mean that there is no value: error code 0
@@ -105,6 +107,8 @@ class Alternative(Spec):
     def _one_source(self) -> "Alternative":
         if bool(self.path) == bool(self.const):
             raise ValueError("give either path or const")
+        if self.among and not self.path:
+            raise ValueError("among needs a path, which is read in each element")
         return self
 
 

@@ -18,6 +18,12 @@ from app.errors import BadAddress
         ("41791230000", {"international": True}, "+41791230000"),
         ("(415) 555-0100", {"region": "US"}, "+14155550100"),
         ("079 123 00 00", {"region": "CH"}, "+41791230000"),
+        ("4155550100", {"region": "US"}, "+14155550100"),
+        ("14155550100", {"region": "US"}, "+14155550100"),
+        ("0791234567", {"region": "CH"}, "+41791234567"),
+        ("41791234567", {"region": "CH"}, "+41791234567"),
+        ("01701234567", {"region": "DE"}, "+491701234567"),
+        ("612345678", {"region": "FR"}, "+33612345678"),
         # SMS, MMS and RCS to one number share its consent
         ("sms:+14155550100", {}, "+14155550100"),
         ("RCS:+14155550100", {}, "+14155550100"),
@@ -43,6 +49,14 @@ def test_an_address_is_kept_in_one_form(value: str, how: dict[str, Any], address
         ("4155550100", {}),  # which country?
         ("0791230000", {"international": True}),  # no country code begins with 0
         ("99", {"region": "US"}),  # not a possible number
+        ("5550100", {"region": "US"}),  # without area code
+        # with the country code of another region
+        ("41791234567", {"region": "DE"}),
+        ("491701234567", {"region": "CH"}),
+        ("491701234567", {"region": "AT"}),
+        ("14155550100", {"region": "DE"}),
+        ("14155550100", {"region": "BR"}),
+        ("33612345678", {"region": "IT"}),
         ("٤١٥٥٥٥٠١٠٠", {"region": "US"}),  # digits of another script
         ("whatsapp:", {}),
         ("messenger:a b", {}),
@@ -60,6 +74,16 @@ def test_a_refusal_does_not_tell_the_number() -> None:
 
     assert "4155550100" not in str(refused.value)
     assert "region" in str(refused.value)
+
+
+def test_a_refusal_of_a_number_that_may_be_two_names_the_mend_and_not_the_number() -> None:
+    with pytest.raises(BadAddress) as refused:
+        normalise("41791234567", region="DE")
+
+    assert str(refused.value) == (
+        "'41791•••67' may be a national number of region DE or one with country code; "
+        "let the provider send it with a plus, or a leading 0"
+    )
 
 
 def test_only_phones_and_identities_can_be_answered() -> None:

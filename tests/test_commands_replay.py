@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from app import flow
-from app.record import registry, tables
+from app.record import housekeeping, registry, tables
 from app.record.database import Database
 from app.request import Request
 from app.serve.terminal import connect, write
@@ -150,6 +150,104 @@ def test_replay_of_what_came_again_meanwhile_records_nothing_twice(
     assert told(result) == (0, "1 requests understood, 0 events recorded, 0 left as they were\n", "")
     assert tuple(readings) == ("events", "")
     assert count(database, tables.inbound_messages) == 1
+
+
+HOUSE_LIST = """
+[[webhooks]]
+name = "house"
+provider = "custom"
+scheme = { type = "token" }
+%s
+payload = '{"to":"{{inboundNumber}}","list":[{"id":"{{requestId}}","from":"{{profileNumber}}","text":"{{inboundMessage}}"}]}'
+"""
+HOUSE_LIST_WITHOUT_ID = HOUSE_LIST.replace('"id":"{{requestId}}",', "")
+#: Bob's number as Swiss people write it; nobody can tell so without a region
+BOB_AT_HOME, BOB_IN_FULL = "079 123 45 67", "+41791234567"
+
+
+def listed(*items: tuple[str, str, str]) -> str:
+    messages = [{"id": name, "from": number, "text": text} for name, number, text in items]
+    return json.dumps({"to": "+14155550199", "list": messages})
+
+
+def without_ids(*items: tuple[str, str]) -> str:
+    return json.dumps({"to": "+14155550199", "list": [{"from": number, "text": text} for number, text in items]})
+
+
+def stored(database: Database) -> list[tuple[object, ...]]:
+    """Of each stored request its reading, and whether it says what could not be read."""
+    raw = tables.raw_requests.c
+    query = sa.select(raw.reading, raw.problem != "").order_by(raw.id)
+    return database.read_now(lambda conn: [tuple(row) for row in conn.execute(query)])
+
+
+def heard_from(database: Database) -> list[tuple[object, ...]]:
+    column = tables.inbound_messages.c
+    query = sa.select(column.address, column.category, column.received_at).order_by(column.address)
+    return database.read_now(lambda conn: [tuple(row) for row in conn.execute(query)])
+
+
+def work(database: Database) -> list[tuple[str, bool]]:
+    """The kinds on the work list, and whether each is resolved."""
+    column = tables.work_list.c
+    query = sa.select(column.kind, column.resolved_at.is_not(None)).order_by(column.id)
+    return database.read_now(lambda conn: [(kind, bool(done)) for kind, done in conn.execute(query)])
+
+
+def test_a_partly_read_request_is_recorded_at_once_and_the_rest_at_its_replay(
+    run: Run, tmp_path: Path, database: Database
+) -> None:
+    run("apply", file_of(tmp_path, HOUSE_LIST % ""))
+    hear(database, listed(("m1", ALICE, "STOP"), ("m2", BOB_AT_HOME, "STOP")))
+    before = heard_from(database), work(database), stored(database)
+    run("apply", file_of(tmp_path, HOUSE_LIST % 'region = "CH"'))
+
+    result = run("replay", "--all")
+
+    alice, bob = (ALICE, "opt_out", NOW), (BOB_IN_FULL, "opt_out", NOW)
+    assert before == ([alice], [("address", False)], [("undecoded", True)])
+    assert told(result) == (0, "1 requests understood, 1 events recorded, 0 left as they were\n", "")
+    assert (heard_from(database), work(database), stored(database)) == (
+        [alice, bob], [("address", True)], [("events", False)],
+    )  # fmt: skip
+    assert [state_of(run, who)["state"] for who in (ALICE, BOB_IN_FULL)] == ["opted_out"] * 2
+
+
+def test_a_partly_read_request_waits_on_while_an_item_is_left_and_its_entries_are_not_doubled(
+    run: Run, tmp_path: Path, database: Database
+) -> None:
+    run("apply", file_of(tmp_path, HOUSE_LIST % ""))
+    (number,) = hear(database, listed(("m1", ALICE, "STOP"), ("m2", BOB_AT_HOME, "STOP"), ("m3", "+1", "STOP")))
+    unchanged = run("replay", "--all")
+    between = heard_from(database), work(database), stored(database)
+    run("apply", file_of(tmp_path, HOUSE_LIST % 'region = "CH"'))
+
+    result = run("replay", "--all")
+
+    alice, bob = (ALICE, "opt_out", NOW), (BOB_IN_FULL, "opt_out", NOW)
+    assert unchanged.stdout == "0 requests understood, 0 events recorded, 1 left as they were\n"
+    assert between == ([alice], [("address", False)] * 2, [("undecoded", True)])
+    assert result.exit_code == 1
+    assert result.stdout == "0 requests understood, 1 events recorded, 1 left as they were\n"
+    assert result.stderr.startswith(f"{number} house: of its items, 1 still cannot be read: ")
+    assert (heard_from(database), work(database), stored(database)) == (
+        [alice, bob], [("address", True), ("address", False)], [("undecoded", True)],
+    )  # fmt: skip
+
+
+def test_replay_does_not_double_a_message_whose_key_was_good_for_seconds(
+    run: Run, tmp_path: Path, database: Database
+) -> None:
+    run("apply", file_of(tmp_path, HOUSE_LIST_WITHOUT_ID % ""))
+    hear(database, without_ids((ALICE, "STOP"), (BOB_AT_HOME, "STOP")))
+    gone = database.write_now(lambda conn: housekeeping.drop_passing_keys(conn, NOW + timedelta(hours=1)))
+    run("apply", file_of(tmp_path, HOUSE_LIST_WITHOUT_ID % 'region = "CH"'))
+
+    result = run("replay", "--all")
+
+    assert gone == 1
+    assert told(result) == (0, "1 requests understood, 1 events recorded, 0 left as they were\n", "")
+    assert heard_from(database) == [(ALICE, "opt_out", NOW), (BOB_IN_FULL, "opt_out", NOW)]
 
 
 def test_replay_tells_why_it_cannot(run: Run, tmp_path: Path, database: Database) -> None:

@@ -171,6 +171,10 @@ def request(body: bytes | str, content_type: str = "", query: str = "") -> Reque
         (r'{"a": "x\u0000y", "\u0000": [1, null]}', "", "", {"a": "x\ufffdy", "\ufffd": [1, None]}),
         ("a=1&b=x+y&a=2&c=", FORM, "d=4", {"a": "1", "b": "x y", "c": ""}),  # the first of two values counts
         ("a=x%00y", FORM, "", {"a": "x\ufffdy"}),
+        ("a=ARR%CAT&b=&c", FORM + "; charset=windows-1252", "", {"a": "ARRÊT", "b": "", "c": ""}),
+        ("a=ARRÊT".encode("latin-1"), FORM + "; charset=ISO-8859-1", "", {"a": "ARRÊT"}),
+        ("a=ARR%C3%8AT", FORM + "; charset=utf-8", "", {"a": "ARRÊT"}),
+        ("a=x%00y", FORM + "; charset=latin1", "", {"a": "x\ufffdy"}),
         ("", FORM, "a=1&b=%C3%A9", {"a": "1", "b": "é"}),
         ("", "", "a=%00", {"a": "\ufffd"}),
         ("", "", "", {}),
@@ -293,6 +297,10 @@ def test_a_fan_out_ends_in_an_array() -> None:
         ("9" * 400, "auto", None),
         ("²", "auto", None),
         ("yesterday", "auto", None),
+        ("2026-11-22", "auto", None),  # a day is no moment
+        ("2024-W23", "auto", None),
+        ("2024-W23-1", "auto", None),
+        ("2026-11-22T09", "auto", "2026-11-22T09:00:00"),
         ("", "auto", None),
     ],
 )
@@ -358,12 +366,18 @@ def test_values_of_every_type_become_text_and_fill_their_fields() -> None:
         ({"const": "k", "when": {"word": ["other", "WORD"]}}, "k"),  # in any case
         ({"const": "k", "when": [{"a": True}, {"b": True, "word": "Word"}]}, "k"),  # one of the conditions
         ({"const": "k", "when": [{"a": True}, {"b": False}]}, ""),
+        ({"const": "k", "when": {"word": "wo*"}}, "k"),  # a beginning
+        ({"const": "k", "when": {"word": ["other", "or*"]}}, ""),
+        ({"const": "k", "when": {"word": ["word", "x*"]}}, "k"),
+        ({"among": "parts", "path": "v"}, "1"),  # the first element with a value
+        ({"among": "parts", "path": "v", "when": {"t": "b*"}}, "2"),
+        ({"among": "b", "path": "@"}, ""),  # no array
     ],
 )
 def test_a_value_is_the_first_alternative_whose_condition_holds(value: Any, found: str) -> None:
     body = {
         "id": "1", "from": "+41791234567", "a": "", "b": 2, "c": "tel:+41;x", "list": [], "zero": 0, "no": False,
-        "word": "Word",
+        "word": "Word", "parts": [5, {"t": "a"}, {"t": "a", "v": "1"}, {"t": "b;c", "v": "2"}],
     }  # fmt: skip
 
     decoded = decode(made({**INBOUND, "text": value}), body)
@@ -410,8 +424,8 @@ def test_rules_over_several_fields_come_before_the_map_and_the_most_exact_word_i
         blocked_codes=["9"],
     )
     body = [
-        {"id": "1", "name": "FAILED", "code": "7"},
-        {"id": "2", "name": "FAILED", "code": "9"},
+        {"id": "1", "to": "+41791234567", "name": "FAILED", "code": "7"},
+        {"id": "2", "to": "+41791234567", "name": "FAILED", "code": "9"},
         {"id": "3", "name": "exact", "group": "done"},
         {"id": "4", "name": "new"},
         {"id": "5", "name": "mine"},
@@ -477,12 +491,19 @@ def test_the_work_list_keeps_4000_characters_of_an_item() -> None:
 
 def test_a_recipient_that_cannot_be_decided_is_kept_as_it_is_unless_it_would_be_an_opt_out() -> None:
     provider = made({**RECEIPT, "each": "[]"}, blocked_codes=["7"])
-    body = [{"id": "1", "to": " 12 ", "status": "sent"}, {"id": "2", "to": "12", "status": "failed", "code": 7}]
+    body = [
+        {"id": "1", "to": " 12 ", "status": "sent"},
+        {"id": "2", "to": "12", "status": "failed", "code": 7},
+        {"id": "3", "status": "failed", "code": 7},
+    ]
 
     decoded = decode(provider, body)
 
     assert [e.recipient for e in decoded.events if isinstance(e, Receipt)] == ["12"]
-    assert [trouble.kind for trouble in decoded.troubles] == ["address"]
+    assert [(trouble.kind, trouble.reason) for trouble in decoded.troubles] == [
+        ("address", "'1•••' is not a number with country code; give the webhook a region for national forms"),
+        ("address", "a receipt that means an opt-out has no recipient; look up who was sent this message"),
+    ]
 
 
 def test_an_item_is_read_once_by_the_rule_for_it_or_for_what_is_around_it() -> None:
@@ -563,6 +584,22 @@ def test_ids_make_the_key_and_the_account_keeps_them_apart() -> None:
     assert keys(provider, body, account="a") == [("i|a|SM1", None)]
 
 
+def test_custom_providers_with_counters_for_ids_keep_apart_what_they_hear() -> None:
+    payload = '{"id": "{{requestId}}", "n": "{{profileNumber}}", "t": "{{inboundMessage}}"}'
+    body = {"id": 7, "n": "+41791234567", "t": "STOP"}
+
+    assert keys(CUSTOM, body, payload=payload, name="shop") == [("i|custom/shop|7", None)]
+    assert keys(CUSTOM, body, payload=payload, name="club") == [("i|custom/club|7", None)]
+    assert keys(CUSTOM, body, payload=payload, account="a") == [("i|a|7", None)]
+
+
+def test_receipts_of_custom_webhooks_meet_the_messages_of_their_credentials() -> None:
+    payload = '{"id": "{{messageId}}", "s": "{{feedbackStatus}}"}'
+    body = {"id": 7, "s": "sent"}
+
+    assert keys(CUSTOM, body, payload=payload, type="feedback", name="shop") == [("r|custom|7||sent||", None)]
+
+
 def test_no_id_can_be_made_to_look_like_another_event() -> None:
     provider = made({**RECEIPT, "each": "[]", "part": "part"})
     body = [
@@ -595,7 +632,7 @@ def test_an_event_without_id_is_known_by_what_it_says_and_its_time() -> None:
     found = keys(provider, [{**base, **change} for change in changed])
 
     assert len({key for key, _ in found}) == len(changed)
-    assert [repeats for _, repeats in found] == [None, None, None, None, None, 10.0]
+    assert [repeats for _, repeats in found] == [None, None, None, None, None, 30.0]
     assert keys(provider, [base]) == found[:1]
 
 
@@ -612,7 +649,7 @@ def test_a_change_is_known_by_its_id_or_by_what_it_says() -> None:
 
     assert [(event.key[:10], event.repeats_within) for event in decoded.events] == [
         ("c|made|7", None),
-        ("c|made|#" + decoded.events[1].key[8:10], 10.0),
+        ("c|made|#" + decoded.events[1].key[8:10], 30.0),
         ("c|made|#" + decoded.events[2].key[8:10], None),
     ]
     assert {event.state for event in decoded.events if isinstance(event, Change)} == {ConsentState.OPTED_OUT}
@@ -712,11 +749,42 @@ GOOD_INBOUND = '{"n": "{{profileNumber}}", "t": "{{inboundMessage}}"}'
         ({"payload": '{"a": "{{messageId}}"}', "type": "feedback"}, r"\{\{feedbackStatus\}\} is missing"),
         ({"payload": '{"a": "{{feedbackStatus}}"}', "type": "feedback"}, r"\{\{messageId\}\} or \{\{client_reference\}\} is missing"),
         ({"payload": '{"a": ["{{inboundMessage}}"], "b": ["{{profileNumber}}"]}'}, "stand in different arrays"),
+        ({"payload": '["{{profileNumber}}", "{{inboundMessage}}"]'}, "two placeholders stand at the same place of an array; its elements are read alike"),
+        ({"payload": '[{"n": "from", "v": "{{profileNumber}}"}, {"n": "text", "v": "{{inboundMessage}}"}]'}, "two placeholders stand at the same place"),
+        ({"payload": '{"t": "{{inboundMessage}}", "a": [{"n": "x"}, {"n": "tel:{{profileNumber}}"}]}'}, r"'tel:\{\{profileNumber\}\}' stands behind the first element of an array; put it into the first"),
+        ({"payload": '{"a": [1, {"b": [{"n": "{{profileNumber}}", "t": "{{inboundMessage}}"}]}]}'}, "stands behind the first element"),
+        ({"payload": '[[{"n": "{{profileNumber}}", "t": "{{inboundMessage}}"}]]'}, "stands in an array inside an array; such arrays cannot be read"),
     ],
 )  # fmt: skip
 def test_a_payload_that_cannot_be_used_is_refused_with_the_mend(webhook: dict[str, Any], problem: str) -> None:
     with pytest.raises(BadInput, match=problem):
         decode(CUSTOM, {}, **webhook)
+
+
+@pytest.mark.parametrize(
+    ("payload", "feedback", "body", "kind"),
+    [
+        # what tells a receipt has all of what tells a message, and a status besides
+        (GOOD_INBOUND, '{"n": "+41…", "t": "Hi", "id": "{{messageId}}", "s": "{{feedbackStatus}}"}', {"n": "+41791234567", "t": "Hi", "id": "1", "s": "sent"}, Receipt),
+        (GOOD_INBOUND, '{"n": "+41…", "t": "Hi", "id": "{{messageId}}", "s": "{{feedbackStatus}}"}', {"n": "+41791234567", "t": "STOP"}, Inbound),
+        # the other way round
+        ('{"id": "7", "s": 0, "n": "{{profileNumber}}", "t": "{{inboundMessage}}"}', '{"id": "{{messageId}}", "s": "{{feedbackStatus}}"}', {"id": "1", "s": 0, "n": "+41791234567", "t": "STOP"}, Inbound),
+        # each could be the other: no STOP is taken for a receipt
+        ('{"id": "7", "s": 0, "n": "{{profileNumber}}", "t": "{{inboundMessage}}"}', '{"n": "+41…", "t": "Hi", "id": "{{messageId}}", "s": "{{feedbackStatus}}"}', {"id": "1", "s": 0, "n": "+41791234567", "t": "STOP"}, Inbound),
+    ],
+)  # fmt: skip
+def test_of_two_payloads_the_one_that_says_more_is_read_first(
+    payload: str, feedback: str, body: dict[str, Any], kind: type[Event]
+) -> None:
+    decoded = decode(CUSTOM, body, type="both", payload=payload, feedback_payload=feedback)
+
+    assert [type(event) for event in decoded.events] == [kind]
+
+
+def test_an_array_of_sample_data_may_have_any_form() -> None:
+    payload = {"n": "{{profileNumber}}", "t": "{{inboundMessage}}", "box": [[1, 2], [3, 4]], "tags": ["a", "b"]}
+
+    assert [event["text"] for event in custom(payload, {"n": "+41791234567", "t": "x"})] == ["x"]
 
 
 def test_a_payload_for_a_provider_with_a_file_is_refused() -> None:
@@ -757,7 +825,7 @@ def test_a_good_sample_shows_what_is_read_from_it(sample: str) -> None:
 
     assert decoded is not None
     assert [shown(event) for event in decoded.events] == [
-        {"kind": "inbound", "address": "+41791234567", "text": "x", "repeats_within": 10.0}
+        {"kind": "inbound", "address": "+41791234567", "text": "x", "repeats_within": 30.0}
     ]
 
 

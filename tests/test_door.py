@@ -6,6 +6,7 @@ import http.client
 import io
 import socket
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -232,6 +233,51 @@ def test_a_body_that_trickles_in_is_hung_up_on(request: pytest.FixtureRequest, t
 
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert text(server, stop(1))[0] == 200
+
+
+def test_a_request_that_asks_for_an_upgrade_is_never_acknowledged_without_its_body(served: Served) -> None:
+    """The server's parser drops the body of such a request."""
+    headers = {"content-type": "application/json", "connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c"}
+
+    status, answered, _ = post(served, path(served, "infobip"), b'{"results":[]}', headers)
+
+    assert (status, answered["retry-after"]) == (503, "5")
+
+
+def test_a_secret_of_the_operators_own_scheme_reaches_neither_raw_requests_nor_quarantine(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    scheme = {"type": "secret", "place": "query", "name": "key"}
+    mine = {
+        "provider": "custom",
+        "payload": '{"f":"{{profileNumber}}","t":"{{inboundMessage}}"}',
+        "secret": "topsecret",
+    }
+    with (
+        fresh_database("sqlite", request, tmp_path) as url,
+        serving(url, public_url=PUBLIC) as server,
+    ):
+        register(server, [
+            {"name": "query", "scheme": scheme, **mine},
+            {"name": "header", "scheme": {**scheme, "place": "header", "name": "X-Api-Key"}, **mine},
+        ])  # fmt: skip
+        taken = post(server, f"{path(server, 'query')}?k%65y=topsecret", b'{"f":"+14155550101","t":"STOP"}', {})
+        refused = post(server, path(server, "header"), b"{}", {"x-api-key": "what the provider really sends"})
+
+        def kept() -> list[str]:
+            return server.parts.database.read_now(
+                lambda conn: [*conn.execute(sa.select(tables.quarantine.c.headers)).scalars()]
+            )
+
+        while not (quarantined := kept()):
+            time.sleep(0.05)
+        targets = server.parts.database.read_now(
+            lambda conn: [*conn.execute(sa.select(tables.raw_requests.c.target)).scalars()]
+        )
+
+    assert (taken[0], refused[0]) == (200, 401)
+    assert targets == ["/in/…?"]
+    assert "really sends" not in quarantined[0]
 
 
 # --- the public URL -----------------------------------------------------------------------------------------------

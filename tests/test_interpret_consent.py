@@ -215,6 +215,29 @@ def test_a_message_of_before_the_latest_event_changes_nothing() -> None:
     ]
 
 
+@pytest.mark.parametrize("state", [I, P])
+def test_an_import_supersedes_no_opt_out_that_is_heard_of_late(state: ConsentState) -> None:
+    known = knowing(standing(state, NOON - MINUTE)._replace(cause=Cause.IMPORT))
+
+    late = decided(heard(message("STOP", provider_time=NOON - HOUR)), known=known)
+    told = decided(changed(O, Cause.PROVIDER_EVENT, provider_time=NOON - HOUR), known=known)
+    start = decided(heard(message("START", provider_time=NOON - HOUR)), known=known)
+
+    for changes in (late, told):
+        row = changes.consent["default", CHARLIE]
+        assert (row.state, row.since, changes.ledger[0].superseded) == ("opted_out", NOON - HOUR, False)
+    assert [sent.text for sent in late.outbox] == ["goodbye"]
+    assert (start.consent, start.ledger[0].superseded) == ({}, True)
+
+
+def test_an_opt_out_that_was_imported_supersedes_an_older_stop() -> None:
+    known = knowing(standing(O, NOON - MINUTE)._replace(cause=Cause.IMPORT))
+
+    changes = decided(heard(message("STOP", provider_time=NOON - HOUR)), known=known)
+
+    assert (changes.consent, changes.ledger[0].superseded) == ({}, True)
+
+
 def test_an_old_help_is_answered_all_the_same() -> None:
     old = heard(message("HELP", provider_time=NOON - HOUR))
 

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from app.changes import MessageRow, ReceiptRow
-from app.events import Delivery, Known, Receipt, Status
+from app.events import Delivery, Known, MessageKey, Receipt, Status
 from app.interpret.receipts import RANK, merge
 from tests.interpreting import ALICE, BOB, HOUR, MINUTE, NOON, RAW, decided, heard, receipt
 
@@ -245,6 +245,32 @@ def test_a_message_that_is_known_by_its_id_is_not_looked_for_by_reference() -> N
     changes = decided(heard(receipt(D, reference="42")), known=known)
 
     assert [row.id for row in changes.messages.values()] == [1]
+
+
+@pytest.mark.parametrize(
+    ("reference", "found"),
+    [
+        ("42", ("twilio", "SM2", BOB)),  # our reference first, also where a row of the bare id is there
+        ("may", KEY),  # else the one message of the id
+    ],
+)
+def test_a_receipt_that_does_not_say_whose_it_is_finds_its_message(reference: str, found: MessageKey) -> None:
+    other = ("twilio", "SM2", BOB)
+    known = Known(
+        deliveries={("twilio", "SM1", ""): Delivery(1, S)},
+        deliveries_by_reference={"42": (other, Delivery(42, S))},
+        deliveries_by_id={("twilio", "SM1"): (KEY, Delivery(2, S))},
+    )
+
+    changes = decided(heard(receipt(D, recipient="", reference=reference)), known=known)
+
+    assert [(key, row.status) for key, row in changes.messages.items()] == [(found, "delivered")]
+
+
+def test_a_receipt_of_nobody_and_of_no_known_message_makes_one_of_its_own() -> None:
+    changes = decided(heard(receipt(S, recipient=""), receipt(D, recipient="")))
+
+    assert [(key, row.status) for key, row in changes.messages.items()] == [(("twilio", "SM1", ""), "delivered")]
 
 
 def test_a_receipt_changes_no_consent() -> None:

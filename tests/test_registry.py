@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 import sqlalchemy as sa
+import structlog
 
 from app.credential import ApiKeyAuth, BasicAuth, Credential
 from app.errors import BadInput
@@ -11,7 +12,9 @@ from app.events import Category
 from app.record import registry, tables, tokens
 from app.record.database import Database
 from app.record.vault import Vault
+from app.serve.takeover import take_over
 from app.webhook import CustomKeywords, KeywordList, Keywords, Webhook
+from tests.serving import serving
 
 NOW = datetime(2026, 11, 22, 17, 0, tzinfo=UTC)
 LATER = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
@@ -24,6 +27,12 @@ ACME = Credential(
     app_id="AC0123",
     auth=BasicAuth(username="AC0123", password="the-auth-token"),
 )
+CREDENTIAL = {
+    "name": "acme",
+    "provider": "twilio",
+    "app_id": "AC0123",
+    "auth": {"type": "basic", "username": "AC0123", "password": "the-auth-token"},
+}
 CUSTOM = Credential(
     name="house",
     provider="custom",
@@ -60,6 +69,11 @@ def register(database: Database) -> None:
         registry.save_credential(conn, VAULT, CUSTOM, NOW)
         registry.save_reply(conn, "thanks", "Thank you!", NOW)
         registry.save_webhook(conn, VAULT, INBOUND, NOW)
+
+
+def spoil(conn: sa.Connection, table: sa.Table, name: str, **values: str) -> None:
+    """Put into a row what textback would not have stored."""
+    conn.execute(table.update().where(table.c.name == name).values(**values))
 
 
 def test_what_was_registered_is_read_back_whole(database: Database) -> None:
@@ -196,17 +210,69 @@ def test_no_key_is_refused() -> None:
 
 def test_a_row_of_another_version_is_named_and_can_be_applied_again(database: Database) -> None:
     register(database)
-    database.write_now(lambda conn: conn.execute(tables.webhooks.update().values(settings='{"name": "acme-inbound"}')))
-    database.write_now(lambda conn: conn.execute(tables.webhooks.update().values(secrets=VAULT.encrypt("[]"))))
+    before = everything(database)
+    row = {"settings": '{"name": "acme-inbound"}', "secrets": VAULT.encrypt("[]")}
+    database.write_now(lambda conn: spoil(conn, tables.webhooks, "acme-inbound", **row))
 
-    with pytest.raises(
-        BadInput, match=r"The stored webhook 'acme-inbound' cannot be used \(provider\); apply it again"
-    ):
-        everything(database)
+    spoilt = everything(database)
+    with pytest.raises(BadInput, match=r"The stored webhook 'acme-inbound' cannot be used \(provider\)"):
+        database.read_now(lambda conn: registry.read_webhook(conn, VAULT, "acme-inbound"))
     outcome = database.write_now(lambda conn: registry.save_webhook(conn, VAULT, INBOUND, LATER))
 
+    reason = "The stored webhook 'acme-inbound' cannot be used (provider); apply it again."
+    broken = {before.webhooks[0].token_hash: ("acme-inbound", reason)}
+    assert spoilt == before._replace(webhooks=[], broken=broken)
     assert outcome == "changed"
-    assert everything(database).webhooks[0].webhook == INBOUND
+    assert everything(database) == before._replace(version=6)
+
+
+@pytest.mark.parametrize(
+    ("sealed", "reason"),
+    [
+        ("no token of ours", "credential 'acme': A stored secret cannot be decrypted with TEXTBACK_SECRET_KEY."),
+        (Vault(NEW_KEY).encrypt("[]"), "credential 'acme': A stored secret cannot be decrypted"),
+        (VAULT.encrypt("{"), "The stored credential 'acme' cannot be used (its secrets do not fit its settings)"),
+        (VAULT.encrypt('[[["auth", "no", "where"], "x"]]'), "The stored credential 'acme' cannot be used (its secrets"),
+        (VAULT.encrypt("[7]"), "The stored credential 'acme' cannot be used (its secrets do not fit its settings)"),
+    ],
+    ids=["not sealed", "another key", "no JSON", "no such place", "no path"],
+)
+def test_one_unusable_credential_leaves_the_others_in_use(database: Database, sealed: str, reason: str) -> None:
+    register(database)
+    before = everything(database)
+    database.write_now(lambda conn: spoil(conn, tables.credentials, "acme", secrets=sealed))
+
+    after = everything(database)
+
+    assert after.broken_credentials.keys() == {"acme"}
+    assert after.broken_credentials["acme"].startswith(reason)
+    assert after._replace(broken_credentials={}) == before._replace(credentials={"house": CUSTOM})
+
+
+def test_a_webhook_that_cannot_be_decrypted_answers_503_and_its_neighbours_hear_on(database_url: str) -> None:
+    payload = '{"from":"{{profileNumber}}","to":"{{inboundNumber}}","text":"{{inboundMessage}}"}'
+    plain = {"provider": "custom", "scheme": {"type": "token"}, "payload": payload}
+    message = {"from": "+14155550101", "to": "+14155550199", "text": "STOP"}
+    with serving(database_url) as served:
+        made = [served.ask("POST", "/v1/webhooks", {**plain, "name": name}).json for name in ("one", "two")]
+        credential = served.ask("POST", "/v1/credentials", CREDENTIAL)
+        served.write(lambda conn: spoil(conn, tables.webhooks, "one", secrets="spoilt"))
+        served.write(lambda conn: spoil(conn, tables.credentials, "acme", secrets="spoilt"))
+
+        with structlog.testing.capture_logs() as logs:
+            served.run(take_over(served.parts))
+        paths = ["/in/" + entry["url"].rpartition("/")[2] for entry in made]
+        statuses = [served.ask("POST", path, message, token=None).status for path in paths]
+        broken = served.parts.switchboard.broken
+
+    assert credential.status == 201
+    assert statuses == [503, 200]
+    assert broken.keys() == {"one"}
+    assert broken["one"].startswith("webhook 'one': A stored secret cannot be decrypted with TEXTBACK_SECRET_KEY.")
+    assert [(log.get("webhook"), log.get("credential"), log["reason"][:24]) for log in logs if "reason" in log] == [
+        ("one", None, "webhook 'one': A stored "),
+        (None, "acme", "credential 'acme': A sto"),
+    ]
 
 
 def test_a_list_version_is_kept_as_it_was_first_used(database: Database) -> None:

@@ -159,11 +159,16 @@ def test_only_the_value_of_content_type_may_be_changed() -> None:
 def test_a_credential_overrides_url_id_and_repeatability_of_its_provider_file() -> None:
     given = credential(url="https://eu.example.com/m", message_id="messages.0.id", idempotent=True)
 
-    found = courier(given, provider(form={"a": "b"}))
+    found = courier(given, provider(form={"a": "b", "ref": "{{messageReference}}"}))
 
     assert found.compose(MESSAGE).url == "https://eu.example.com/m"
     assert found.read(Answer(200, {}, b'{"messages":[{"id":"M1"}]}'), NOON) == "M1"
     assert (found.idempotent, found.account, found.provider) == (True, "acme", "acme")
+
+
+def test_a_repeat_that_nobody_could_notice_is_not_called_idempotent() -> None:
+    with pytest.raises(BadInput, match="idempotent needs"):
+        courier(credential(idempotent=True), provider(form={"a": "b"}))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -210,6 +211,54 @@ def test_nothing_is_acknowledged_while_the_database_refuses(database: Database) 
     in_loop(database, story)
 
     assert count(database, t.inbound_messages) == 1
+
+
+def test_what_conflicts_with_others_again_and_again_is_not_acknowledged(database: Database) -> None:
+    """It is no culprit: parked, a STOP would be answered and have no effect."""
+    if database.dialect == "sqlite":
+        pytest.skip("SQLite has one writer, and so no such conflicts")
+    database.write_now(
+        lambda conn: conn.exec_driver_sql(
+            "CREATE FUNCTION conflict() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION 'conflict' USING ERRCODE = '40001'; END $$; "
+            "CREATE TRIGGER conflict BEFORE INSERT ON seen FOR EACH ROW EXECUTE FUNCTION conflict()"
+        )
+    )
+
+    async def story(writer: Writer) -> None:
+        with pytest.raises(StoreUnavailable):
+            await writer.record(heard(inbound("STOP")))
+
+    in_loop(database, story)
+
+    assert count(database, t.work_list) == 0
+
+
+def test_a_connection_that_was_cut_while_idle_costs_no_event(database: Database) -> None:
+    if database.dialect == "sqlite":
+        pytest.skip("SQLite has no connection that could be cut")
+    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
+
+    async def story(writer: Writer) -> Recorded:
+        await writer.record(heard(inbound("hi")))
+        await asyncio.sleep(1.2)
+        database.read_now(lambda conn: conn.exec_driver_sql(cut).all())
+        return await writer.record(heard(inbound("STOP")))
+
+    assert in_loop(database, story) == Recorded(new=1, seen=0)
+
+
+def test_two_broken_items_that_begin_alike_are_two_entries(database: Database) -> None:
+    trouble = Trouble("item", "no address", '{"text":"xxxx')
+
+    async def story(writer: Writer) -> list[Recorded]:
+        first, second = heard(troubles=(trouble,)), heard(troubles=(trouble,))
+        assert second.raw is not None
+        second.raw = replace(second.raw, body=b"another request")
+        return [await writer.record(first), await writer.record(second)]
+
+    assert in_loop(database, story) == [Recorded(new=1, seen=0)] * 2
+    assert count(database, t.work_list) == 2
 
 
 def test_a_receipt_before_its_message_creates_the_message_and_later_ones_raise_it(database: Database) -> None:

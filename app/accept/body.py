@@ -2,6 +2,8 @@
 
 from starlette.types import Receive
 
+from app.errors import NotReady
+
 MAX_HEADERS, MAX_HEADER_BYTES = 100, 32_768
 
 
@@ -41,6 +43,9 @@ async def read_body(receive: Receive, headers: dict[str, str], limit: int) -> by
     body: bytes = message.get("body", b"")
     if not message.get("more_body"):
         _check(message["type"], len(body), limit)
+        if not body and "upgrade" in headers and (declared.strip("0") or "transfer-encoding" in headers):
+            # The server's parser ends a request that asks for an upgrade at its headers (RFC 9110, 7.8).
+            raise NotReady("a request with an Upgrade header lost its body; have the proxy remove that header")
         return body
     chunks, size = [body], len(body)
     while message.get("more_body"):

@@ -25,9 +25,9 @@ from app.accept.access_log import AccessLog
 from app.accept.body import Gone, TooLarge, read_body, read_headers
 from app.accept.origin import Origin
 from app.accept.patience import Patience
-from app.accept.quarantine import Quarantine
+from app.accept.quarantine import Quarantine, RefusedRequest
 from app.errors import NotReady, Refused
-from app.events import Reading, Recorded
+from app.events import Heard, Recorded
 from app.flow import Line, Switchboard, hear
 from app.provider import Answer
 from app.record.writer import Writer
@@ -117,12 +117,11 @@ class WebhookDoor:
         try:
             heard, answer = hear(line, request)
         except Refused as error:
-            self._quarantine.add(line.webhook.name, str(error), request)
+            self._quarantine.add(RefusedRequest(line.webhook.name, str(error), request, line.hidden))
             metrics.REFUSED.labels(line.webhook.name).inc()
             return 401, _EMPTY, b"", "refused"
         recorded = await self._commit(line, self._writer.record(heard))
-        reading = heard.raw.reading if heard.raw else Reading.EVENTS
-        return *_rendered(answer), _outcome(reading, recorded)
+        return *_rendered(answer), _outcome(heard, recorded)
 
     async def _request(self, line: Line, scope: Scope, receive: Receive, at: datetime) -> Request:
         headers = read_headers(scope["headers"])
@@ -171,10 +170,10 @@ def _rendered(answer: Answer) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     return answer.status, headers, body
 
 
-def _outcome(reading: Reading, recorded: Recorded) -> str:
-    if reading is not Reading.EVENTS:
-        return reading.value
-    return "recorded" if recorded.new else "seen"
+def _outcome(heard: Heard, recorded: Recorded) -> str:
+    if heard.events or heard.troubles:
+        return "recorded" if recorded.new else "seen"
+    return heard.raw.reading.value if heard.raw else ""
 
 
 @lru_cache(maxsize=4096)

@@ -10,7 +10,6 @@ from app.request import Request
 
 PER_WEBHOOK = 5
 _BODY = 4096
-_CREDENTIALS = frozenset({"authorization", "proxy-authorization", "cookie"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +19,8 @@ class RefusedRequest:
     webhook: str
     reason: str
     request: Request
+    hidden: frozenset[str]
+    """Lower-case names of headers that may hold a secret, the provider's real one too."""
 
     @property
     def body(self) -> bytes:
@@ -29,7 +30,7 @@ class RefusedRequest:
     @property
     def headers(self) -> dict[str, str]:
         """The headers without credentials."""
-        return {name: value for name, value in self.request.headers.items() if name not in _CREDENTIALS}
+        return {name: value for name, value in self.request.headers.items() if name not in self.hidden}
 
 
 class Quarantine:
@@ -38,9 +39,9 @@ class Quarantine:
     def __init__(self) -> None:
         self._fresh: dict[str, deque[RefusedRequest]] = {}
 
-    def add(self, webhook: str, reason: str, request: Request) -> None:
+    def add(self, refused: RefusedRequest) -> None:
         """Keep one, and let the oldest of its webhook go."""
-        self._fresh.setdefault(webhook, deque(maxlen=PER_WEBHOOK)).append(RefusedRequest(webhook, reason, request))
+        self._fresh.setdefault(refused.webhook, deque(maxlen=PER_WEBHOOK)).append(refused)
 
     def take(self) -> list[RefusedRequest]:
         """Hand over what came since the last time."""

@@ -7,6 +7,7 @@ text/plain, and curl as a form. No text in a tree holds a NUL or half a surrogat
 import json
 import re
 from typing import Any, NoReturn
+from urllib.parse import parse_qsl
 
 import orjson
 
@@ -28,8 +29,22 @@ def read_body(request: Request) -> Any:
     if not body:
         return _flat(parse_pairs(request.query), suspicious="%00" in request.query or "\0" in request.query)
     if body[:1] not in b"{[" and request.form:
-        return _flat(request.form, suspicious=b"%00" in body or b"\0" in body)
+        return _flat(_form(request), suspicious=b"%00" in body or b"\0" in body)
     return _json(request)
+
+
+def _form(request: Request) -> Pairs:
+    """The form in the charset that it names. Signatures are made over the form as UTF-8, see `Request.form`."""
+    charset = _charset(request)
+    if charset is None:
+        return request.form
+    return parse_qsl(request.body.decode("latin-1"), keep_blank_values=True, encoding=charset)
+
+
+def _charset(request: Request) -> str | None:
+    """The charset that the request names, where it is one that we read besides UTF-8."""
+    named = _CHARSET.search(request.headers.get("content-type", "").lower())
+    return named[1] if named and named[1] in _CHARSETS else None
 
 
 def _flat(pairs: Pairs, *, suspicious: bool) -> dict[str, str]:
@@ -54,10 +69,8 @@ def _json(request: Request) -> Any:
 
 def _exact(request: Request) -> Any:
     """The slow way, which keeps every digit and takes other charsets, byte order marks and half surrogate pairs."""
-    named = _CHARSET.search(request.headers.get("content-type", "").lower())
-    charset = named[1] if named and named[1] in _CHARSETS else "utf-8-sig"
     try:
-        return json.loads(request.body.decode(charset), parse_constant=_no_constant)
+        return json.loads(request.body.decode(_charset(request) or "utf-8-sig"), parse_constant=_no_constant)
     except (ValueError, RecursionError):
         kind = request.content_type[:60] or "none"
         raise Unreadable(f"The body is neither a form nor JSON (content type: {kind}).") from None

@@ -63,7 +63,8 @@ def _alternative(one: str | Alternative) -> Text:
         text = _cut(text, one.prefix, one.suffix)
     if one.none:
         text = _unless(text, frozenset(one.none))
-    return _guarded(text, condition_of(one.when).holds) if one.when else text
+    text = _guarded(text, condition_of(one.when).holds) if one.when else text
+    return _among(value_at(one.among), text) if one.among else text
 
 
 def _plain(get: Get) -> Text:
@@ -92,6 +93,15 @@ def _unless(text: Text, none: frozenset[str]) -> Text:
 
 def _guarded(text: Text, holds: Test) -> Text:
     return lambda frame: text(frame) if holds(frame) else ""
+
+
+def _among(array: Get, text: Text) -> Text:
+    def first(frame: Frame) -> str:
+        items = array(frame)
+        texts = (text(Frame(item, frame)) for item in (items if type(items) is list else ()))
+        return next(filter(None, texts), "")
+
+    return first
 
 
 class Check(NamedTuple):
@@ -138,8 +148,16 @@ def _check(path: str, wanted: bool | str | list[str]) -> Check:
     if wanted is False:
         return Check(lambda frame: _is_empty(get(frame)), f"nothing at {path}")
     words = [wanted] if isinstance(wanted, str) else wanted
+    wants = f"{path} = {' or '.join(words)}"
     folded = frozenset(word.casefold() for word in words)
-    return Check(lambda frame: as_text(get(frame)).casefold() in folded, f"{path} = {' or '.join(words)}")
+    beginnings = tuple(word[:-1] for word in folded if word.endswith("*"))
+    if beginnings:
+        return Check(lambda frame: _begins(as_text(get(frame)).casefold(), folded, beginnings), wants)
+    return Check(lambda frame: as_text(get(frame)).casefold() in folded, wants)
+
+
+def _begins(text: str, words: frozenset[str], beginnings: tuple[str, ...]) -> bool:
+    return text in words or text.startswith(beginnings)
 
 
 def _is_empty(value: Any) -> bool:

@@ -9,11 +9,13 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from app.errors import Unreadable
+from app.webhook import CUSTOM, Webhook
 
 #: PostgreSQL indexes at most 2,700 bytes; nobody's ids come near it
 LONGEST = 600
-#: seconds in which an equal event without id and time is the same one, sent again
-REPEAT = 10.0
+#: seconds in which an equal event without id and time is the same one, sent again; more than a provider takes to come
+#: back after our own 503, for that request may have been written all the same
+REPEAT = 30.0
 
 Join = Callable[..., str]
 
@@ -23,6 +25,17 @@ class Key(NamedTuple):
 
     text: str
     repeats_within: float | None = None
+
+
+def hearing_account(webhook: Webhook) -> str:
+    """The account that ids of inbound messages and changes are unique in.
+
+    Two custom providers, each with a counter for an id, must not swallow each other's STOP. Receipts use the webhook's
+    `ids_account`: they meet the messages that were sent, maybe through another webhook's credential.
+    """
+    if webhook.provider == CUSTOM and not webhook.account:
+        return f"{CUSTOM}/{webhook.name}"
+    return webhook.ids_account
 
 
 def joiner(kind: str, account: str) -> Join:

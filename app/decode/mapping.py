@@ -5,7 +5,7 @@ from functools import partial
 
 from app.address import normalise, split_channel
 from app.decode.fields import spelt, text_of
-from app.decode.keys import fingerprint, joiner, stamp
+from app.decode.keys import fingerprint, hearing_account, joiner, stamp
 from app.decode.paths import Frame
 from app.decode.statuses import verdict_of
 from app.decode.times import time_of
@@ -36,7 +36,7 @@ def reader(rule: EventRule, provider: Provider, webhook: Webhook) -> Read | None
 
 
 def _inbound(rule: EventRule, provider: Provider, webhook: Webhook) -> Read:
-    join = joiner("i", webhook.ids_account)
+    join = joiner("i", hearing_account(webhook))
     address_of, person = _address(provider, webhook), _person(rule)
     id_of, text, sender = text_of(rule.id), text_of(rule.text), _sender(rule, provider, webhook, webhook.sender or "")
     time_at = time_of(rule.time, rule.time_format)
@@ -88,7 +88,7 @@ def _receipt(rule: EventRule, provider: Provider, webhook: Webhook) -> Read:
 
 
 def _change(rule: EventRule, provider: Provider, webhook: Webhook) -> Read:
-    join = joiner("c", webhook.ids_account)
+    join = joiner("c", hearing_account(webhook))
     address_of, person = _address(provider, webhook), _person(rule)
     id_of, time_at = text_of(rule.id), time_of(rule.time, rule.time_format)
     state = rule.state
@@ -151,6 +151,8 @@ def _sender(rule: EventRule, provider: Provider, webhook: Webhook, otherwise: st
 def _recipient(given: str, address_of: Callable[[str], str], *, blocked: bool) -> str:
     """The recipient as far as it can be told: a receipt counts for its message anyway. One that means an opt-out needs
     a decided address, so for it BadAddress is raised."""
+    if blocked and not given:
+        raise BadAddress("a receipt that means an opt-out has no recipient; look up who was sent this message")
     try:
         return address_of(given) if given else ""
     except BadAddress:

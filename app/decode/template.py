@@ -9,7 +9,8 @@ over all of its elements; text around a placeholder is cut off; what has no plac
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, Literal
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple
 
 from app.decode.paths import escape
 from app.errors import BadInput
@@ -44,23 +45,53 @@ _FIELDS: dict[Kind, dict[str, str]] = {
 _CORE = ("inboundMessage", "profileNumber", "feedbackStatus", "messageId", "client_reference", "recipient")
 
 
+class Leaf(NamedTuple):
+    """A value of a payload."""
+
+    steps: Steps
+    text: str
+    """Empty where it is no text."""
+    is_first: bool
+    """It stands in no array, or in the first elements."""
+
+
+class Payload(NamedTuple):
+    """A payload, read."""
+
+    rule: EventRule
+    wanted: list[frozenset[Steps]]
+    """The places that must have a value, of one of these."""
+    places: frozenset[Steps]
+    """Where it has values at all, sample data too."""
+
+
 def template_rules(webhook: Webhook) -> list[EventRule]:
     """The rules of a webhook's payloads; which ones it needs, its type says. Raises BadInput with the mend."""
     if webhook.type != "both" and webhook.feedback_payload:
         raise BadInput(f"feedback_payload is for a webhook of type both; this one is of type {webhook.type}")
-    rules = [_rule("receipt" if webhook.type == "feedback" else "inbound", "payload", webhook.payload)]
-    if webhook.type == "both":
-        rules.append(_rule("receipt", "feedback_payload", webhook.feedback_payload))
-    return rules
+    first = _read("receipt" if webhook.type == "feedback" else "inbound", "payload", webhook.payload)
+    if webhook.type != "both":
+        return [first.rule]
+    second = _read("receipt", "feedback_payload", webhook.feedback_payload)
+    # who says more comes first, or the other would read it too; where each may be the other, no STOP becomes a receipt
+    receipts_first = _holds(first, second) and not _holds(second, first)
+    return [second.rule, first.rule] if receipts_first else [first.rule, second.rule]
 
 
-def _rule(kind: Kind, field: str, payload: str | None) -> EventRule:
+def _holds(payload: Payload, other: Payload) -> bool:
+    """Whether the rule of a payload would read the other one."""
+    return any(wanted <= other.places for wanted in payload.wanted)
+
+
+def _read(kind: Kind, field: str, payload: str | None) -> Payload:
     if not payload:
         raise BadInput(f"{field} is missing: paste a request of the provider, with {_braced(_FIELDS[kind])} in it")
     try:
-        found = _placeholders(kind, json.loads(payload))
+        leaves = list(_leaves(json.loads(payload), ()))
+        found = _placeholders(kind, leaves)
         _check_required(kind, found)
-        return _compiled(kind, found)
+        wanted = [frozenset(found[name][0] for name in names) for names in _choices(kind, found)]
+        return Payload(_compiled(kind, found), wanted, frozenset(leaf.steps for leaf in leaves))
     except json.JSONDecodeError as error:
         raise BadInput(f'{field} is not JSON: {error}. A placeholder stands in quotes: "{{{{name}}}}"') from None
     except RecursionError:
@@ -69,34 +100,47 @@ def _rule(kind: Kind, field: str, payload: str | None) -> EventRule:
         raise BadInput(f"{field}: {error}") from None
 
 
-def _placeholders(kind: Kind, tree: Any) -> Found:
+def _placeholders(kind: Kind, leaves: list[Leaf]) -> Found:
     found: Found = {}
-    for steps, leaf in _leaves(tree, ()):
-        holes = _PLACEHOLDER.findall(leaf)
-        if len(holes) > 1 or (steps == () and holes):
-            raise BadInput(f"'{leaf}' must be one value in an object or array, with one placeholder at most")
+    filled = [leaf for leaf in leaves if _PLACEHOLDER.search(leaf.text)]
+    _check_arrays(filled)
+    for steps, text, _ in filled:
+        holes = _PLACEHOLDER.findall(text)
+        if len(holes) > 1 or not steps:
+            raise BadInput(f"'{text}' must be one value in an object or array, with one placeholder at most")
         for name in holes:
             if name not in _FIELDS[kind]:
                 raise BadInput(f"{{{{{name}}}}} is no placeholder here; there are {_braced(_FIELDS[kind])}")
             if name in found:
                 raise BadInput(f"{{{{{name}}}}} stands in it twice; leave the place that is always filled")
-            before, after = _PLACEHOLDER.split(leaf)[::2]
+            before, after = _PLACEHOLDER.split(text)[::2]
             found[name] = (steps, before, after)
     return found
 
 
-def _leaves(tree: Any, steps: Steps) -> Iterator[tuple[Steps, str]]:
+def _check_arrays(filled: list[Leaf]) -> None:
+    """Every element of an array is read like its first one."""
+    if len({leaf.steps for leaf in filled}) < len(filled):
+        raise BadInput("two placeholders stand at the same place of an array; its elements are read alike")
+    for leaf in filled:
+        if (None, None) in pairwise(leaf.steps):
+            raise BadInput(f"'{leaf.text}' stands in an array inside an array; such arrays cannot be read")
+        if not leaf.is_first:
+            raise BadInput(f"'{leaf.text}' stands behind the first element of an array; put it into the first")
+
+
+def _leaves(tree: Any, steps: Steps, *, is_first: bool = True) -> Iterator[Leaf]:
     match tree:
         case dict():
             for name, value in tree.items():
                 if _PLACEHOLDER.search(name) or not name:
                     raise BadInput(f"'{name}' is a name; a placeholder stands for a value")
-                yield from _leaves(value, (*steps, name))
+                yield from _leaves(value, (*steps, name), is_first=is_first)
         case list():
-            for value in tree:
-                yield from _leaves(value, (*steps, None))
-        case str():
-            yield steps, tree
+            for place, value in enumerate(tree):
+                yield from _leaves(value, (*steps, None), is_first=is_first and place == 0)
+        case _:
+            yield Leaf(steps, tree if isinstance(tree, str) else "", is_first)
 
 
 def _check_required(kind: Kind, found: Found) -> None:
@@ -113,19 +157,15 @@ def _compiled(kind: Kind, found: Found) -> EventRule:
     fields: dict[str, Value] = {}
     for name, (steps, before, after) in found.items():
         fields[_FIELDS[kind][name]] = Alternative(path=_path(steps, each), prefix=before, suffix=after)
-    when: list[Condition] = [
-        {_path(found[name][0], each): True for name in names}
-        for names in _wanted_together(kind)
-        if found.keys() >= set(names)
-    ]
+    when: list[Condition] = [{_path(found[name][0], each): True for name in names} for names in _choices(kind, found)]
     return EventRule.model_validate({"kind": kind, "each": _spelt(each), "when": when, **fields})
 
 
-def _wanted_together(kind: Kind) -> list[tuple[str, ...]]:
+def _choices(kind: Kind, found: Found) -> list[tuple[str, ...]]:
     """What must have a value for an item to be this kind of event: one of these."""
     if kind == "inbound":
         return [("inboundMessage", "profileNumber")]
-    return [("feedbackStatus", "messageId"), ("feedbackStatus", "client_reference")]
+    return [("feedbackStatus", name) for name in ("messageId", "client_reference") if name in found]
 
 
 def _fan_out(found: Found) -> Steps:

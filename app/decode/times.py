@@ -15,6 +15,8 @@ from app.provider import Value
 TimeFormat = Literal["auto", "yymmddhhmm", "yyyymmddhhmmss"]
 #: seconds since 1970 stay below it for 3,000 years; whatever is larger counts milliseconds, or less
 _SECONDS_END = 1e11
+#: no date alone is longer, in any form of ISO 8601: 2026-11-22, 2024-W23-1
+_DATE_LENGTH = 10
 
 
 def time_of(value: Value | None, form: TimeFormat) -> Callable[[Frame], datetime | None]:
@@ -46,6 +48,9 @@ def read_time(text: str, form: TimeFormat = "auto") -> datetime | None:
 def _auto(text: str) -> datetime:
     if len(text) <= 20 and text.replace(".", "", 1).isdigit():
         return _unix(float(text))
+    if len(text) <= _DATE_LENGTH:
+        # a day is no moment: dated at its midnight, a STOP of noon would be older than a START of the morning
+        raise ValueError(text)
     return datetime.fromisoformat(text)
 
 

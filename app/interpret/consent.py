@@ -85,6 +85,9 @@ def told(standing: Standing, change: Change, program: str, at: datetime) -> Turn
 def _is_superseded(standing: Standing, at: datetime, *, opts_out: bool) -> bool:
     if standing.as_of is None or at > standing.as_of:
         return False
+    if opts_out and standing.cause == Cause.IMPORT and standing.state is not ConsentState.OPTED_OUT:
+        # rule 1: an import ends no opt-out, not even one that is heard of after it
+        return False
     return at < standing.as_of or (standing.state is ConsentState.OPTED_OUT and not opts_out)
 
 

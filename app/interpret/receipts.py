@@ -40,14 +40,12 @@ def key_of(
 
     The provider's id comes first, for other systems give one reference to many messages; our reference helps where no
     id came, or where the receipt writes the id otherwise than the answer to the sending did. A receipt that does not
-    say whose it is belongs to the one message of its id.
+    say whose it is belongs to the message of our reference, else to the one message of its id.
     """
     key = (account, receipt.message_id or f"ref:{receipt.reference}", receipt.recipient)
-    if key in deliveries:
-        return key
-    if not receipt.recipient and (account, receipt.message_id) in by_id:
-        return by_id[account, receipt.message_id]
-    return by_reference.get(receipt.reference, key)
+    if receipt.recipient:
+        return key if key in deliveries else by_reference.get(receipt.reference, key)
+    return by_reference.get(receipt.reference) or by_id.get((account, receipt.message_id), key)
 
 
 def first(receipt: Receipt, message_id: int, received_at: datetime, at: datetime) -> Merged:

@@ -1,34 +1,67 @@
-"""Stored requests that were not understood, and their second chance."""
+"""Stored requests of which something was not understood, and their second chance."""
 
+from dataclasses import replace
 from datetime import datetime
 
 import sqlalchemy as sa
 
-from app.events import Decide, Heard, Recorded
+from app.events import Decide, Event, Heard, Inbound, Recorded
 from app.record.batch import write
-from app.record.tables import raw_requests, work_list
+from app.record.tables import inbound_messages, raw_requests, work_list
 
 
 def undecoded_ids(conn: sa.Connection) -> list[int]:
-    """The ids of the stored requests that were not understood, oldest first."""
+    """The ids of the stored requests of which something was not understood, oldest first."""
     # spelt as in the partial index, or the index is not used
-    waiting = sa.select(raw_requests.c.id).where(sa.text("reading = 'undecoded'")).order_by(raw_requests.c.id)
-    return list(conn.execute(waiting).scalars())
+    undecoded = sa.select(raw_requests.c.id).where(sa.text("reading = 'undecoded'")).order_by(raw_requests.c.id)
+    return list(conn.execute(undecoded).scalars())
 
 
 def record_again(conn: sa.Connection, heard: Heard, decide: Decide, now: datetime) -> Recorded:
     """Record a stored request that is understood now, in the place of its old row and in one transaction.
 
-    Events that another request brought meanwhile have the same keys, and so they are not recorded twice.
+    Events that it or another request brought before have the same keys, and so they are not recorded twice.
     """
     raw = heard.raw
     assert raw is not None
     here = raw_requests.c.id == raw.id
     stored = dict(conn.execute(sa.select(raw_requests).where(here)).mappings().one())
     conn.execute(raw_requests.delete().where(here))
-    (recorded,), fresh, _ = write(conn, [heard], decide)
+    waiting = _waiting(conn, raw.id)
+    new = replace(
+        heard,
+        events=tuple(event for event in heard.events if not _is_recorded(conn, raw.id, event)),
+        troubles=tuple(trouble for trouble in heard.troubles if trouble.item not in waiting.values()),
+    )
+    (recorded,), fresh, _ = write(conn, [new], decide)
     if not fresh:
         conn.execute(raw_requests.insert(), stored | {"reading": raw.reading.value, "problem": raw.problem})
-    parked = sa.and_(work_list.c.raw_id == raw.id, work_list.c.kind == "parked", work_list.c.resolved_at.is_(None))
-    conn.execute(work_list.update().where(parked).values(resolved_at=now))
-    return recorded
+    left = {trouble.item for trouble in heard.troubles}
+    _resolve(conn, [entry for entry, item in waiting.items() if item not in left], now)
+    return replace(recorded, seen=recorded.seen + _count(heard) - _count(new))
+
+
+def _count(heard: Heard) -> int:
+    return len(heard.events) + len(heard.troubles)
+
+
+def _is_recorded(conn: sa.Connection, raw_id: int, event: Event) -> bool:
+    """Whether this request brought the message before. Asked only where its key, good for seconds, may be gone."""
+    if not isinstance(event, Inbound) or event.repeats_within is None:
+        return False
+    column = inbound_messages.c
+    same = sa.and_(column.address == event.address, column.raw_id == raw_id, column.text == event.text)
+    return conn.execute(sa.select(column.id).where(same).limit(1)).first() is not None
+
+
+def _waiting(conn: sa.Connection, raw_id: int) -> dict[int, str]:
+    """The open entries of the request on the work list: id -> item."""
+    column = work_list.c
+    opened = sa.select(column.id, column.item).where(column.raw_id == raw_id, column.resolved_at.is_(None))
+    return {entry.id: entry.item for entry in conn.execute(opened)}
+
+
+def _resolve(conn: sa.Connection, entries: list[int], now: datetime) -> None:
+    if entries:
+        of_entry = work_list.update().where(work_list.c.id == sa.bindparam("entry")).values(resolved_at=now)
+        conn.execute(of_entry, [{"entry": entry} for entry in entries])

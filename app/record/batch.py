@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from app import changes as rows
-from app.events import Decide, Heard, Reading, Recorded
+from app.events import Decide, Heard, Known, Reading, Recorded
 from app.record import keys, known, tables
 from app.record.ids import new_id
 from app.record.sets import Insert, Inserts, Row
@@ -65,10 +65,21 @@ def write(
     concerned = known.Concerned(heards)
     new_keys = keys.new(conn, given, concerned.names())
     fresh, answers = keys.only_new(heards, new_keys)
-    changes = decide(fresh, known.read(conn, concerned), new_id)
+    changes = decide(fresh, _known(conn, concerned), new_id)
     added = [given[key] for key in given if key in new_keys] if conn.dialect.name == "sqlite" else []
     _write(conn, added, [_raw_row(heard) for heard in fresh if heard.raw], changes)
     return answers, fresh, changes
+
+
+def _known(conn: sa.Connection, concerned: known.Concerned) -> Known:
+    """What is known. A message found by our reference is held by its provider's id as well, as another node holds it
+    whose receipt names that one; then it is read again, for that node may just have changed it."""
+    found = known.read(conn, concerned)
+    others = {key[1] for key, _ in found.deliveries_by_reference.values()} - set(concerned.names())
+    if not others:
+        return found
+    keys.hold(conn, sorted(others))
+    return known.read(conn, concerned)
 
 
 def park(conn: sa.Connection, heard: Heard, reason: str) -> None:

@@ -5,8 +5,10 @@ because SQLite before 3.51.3 can lose a WAL on reset (https://sqlite.org/wal.htm
 """
 
 import asyncio
-from collections.abc import Callable
+import fcntl
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -82,6 +84,23 @@ class Database:
         self._threads.shutdown(wait=True)
         self.readers.dispose()
         self.writers.dispose()
+
+
+@contextmanager
+def served_alone(url: str) -> Iterator[None]:
+    """Refuse a second server on one SQLite file: two writers would wait for each other's locks for seconds."""
+    parsed = _parse(url)
+    if parsed.get_backend_name() != "sqlite":
+        yield
+        return
+    with Path(f"{parsed.database}.lock").open("w", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadInput(
+                f"another textback serves {parsed.database}; SQLite takes one server, PostgreSQL takes many"
+            ) from None
+        yield
 
 
 def _parse(text: str) -> URL:

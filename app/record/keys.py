@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from app.events import Event, Heard, Recorded, Trouble
 from app.record import tables
-from app.record.sets import Insert, Look, Looks, as_json, ask_one, given
+from app.record.sets import Ask, Insert, Look, Looks, as_json, ask_one, given
 from app.record.tables import iso
 
 KeyRow = tuple[str, str, str | None]
@@ -45,6 +45,9 @@ _INSERT = (
 )
 
 
+_HOLD = Ask("SELECT pg_advisory_xact_lock(hashtextextended(c0, 0)) FROM given", ("text",))
+
+
 def of(heards: Sequence[Heard]) -> dict[str, KeyRow]:
     """One row per distinct key, in one order for all nodes."""
     found: dict[str, KeyRow] = {}
@@ -53,7 +56,7 @@ def of(heards: Sequence[Heard]) -> dict[str, KeyRow]:
         for item in (*heard.events, *heard.troubles):
             key = _key_of(item, heard)
             if key not in found:
-                window = getattr(item, "repeats_within", None)
+                window = item.repeats_within
                 until = iso(heard.received_at + timedelta(seconds=window)) if window else None
                 found[key] = (key, at, until)
     return dict(sorted(found.items()))
@@ -67,6 +70,12 @@ def new(conn: sa.Connection, keys: dict[str, KeyRow], names: Sequence[str]) -> s
         return set()
     arguments = (as_json((name,) for name in names), as_json(keys.values()))
     return set(orjson.loads(ask_one(conn, _INSERT, arguments)))
+
+
+def hold(conn: sa.Connection, names: Sequence[str]) -> None:
+    """Hold more of whom the batch is about, until the commit; nothing to do in SQLite, which has one writer."""
+    if conn.dialect.name == "postgresql":
+        _HOLD.run(conn, [(name,) for name in names])
 
 
 def only_new(heards: Sequence[Heard], new_keys: set[str]) -> tuple[list[Heard], list[Recorded]]:
@@ -91,7 +100,9 @@ def only_new(heards: Sequence[Heard], new_keys: set[str]) -> tuple[list[Heard], 
 
 def _key_of(item: Event | Trouble, heard: Heard) -> str:
     if isinstance(item, Trouble):
-        return f"t|{heard.webhook}|{sha256(item.item.encode('utf-8', 'replace')).hexdigest()[:32]}"
+        request = heard.raw.target.encode() + b"\0" + heard.raw.body if heard.raw else b""
+        whole = request + b"\0" + item.item.encode("utf-8", "replace")
+        return f"t|{heard.webhook}|{sha256(whole).hexdigest()[:32]}"
     return item.key
 
 

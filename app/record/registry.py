@@ -5,8 +5,9 @@ Every change raises the registry's version in its own transaction; saving what i
 
 import hashlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import orjson
@@ -24,9 +25,16 @@ from app.webhook import Webhook
 
 Outcome = Literal["created", "changed", "unchanged"]
 Model = TypeVar("Model", Credential, Webhook)
+T = TypeVar("T")
 
 #: fields of a credential in which providers without a standard authentication want their passwords
 _SEALED_WHOLE = ("url", "headers", "payload")
+#: what `joined` raises for a row that cannot be used: no JSON, secrets for places that there are not, another form
+_UNUSABLE = (ValueError, LookupError, TypeError)
+
+
+class _Sealed(BadInput):
+    """A row that none of the keys opens."""
 
 
 class RegisteredWebhook(NamedTuple):
@@ -45,6 +53,10 @@ class Registered(NamedTuple):
     credentials: dict[str, Credential]
     webhooks: list[RegisteredWebhook]
     replies: dict[str, str]
+    broken: Mapping[str, tuple[str, str]] = {}
+    """Webhooks that cannot be used: hash of the token -> (name, why)."""
+    broken_credentials: Mapping[str, str] = {}
+    """Credentials that cannot be used: name -> why."""
 
 
 def token_hash(token: str) -> str:
@@ -61,12 +73,22 @@ def version(conn: sa.Connection) -> int:
 
 
 def load(conn: sa.Connection, vault: Vault) -> Registered:
-    """Everything. Raises BadInput where a secret cannot be decrypted or a row no longer has a usable form."""
+    """Everything; rows that cannot be used are named with their reason, and their neighbours serve on.
+
+    Raises BadInput where no row at all can be decrypted: then it is the key that is wrong.
+    """
+    credentials = [
+        (row, _tried(partial(_opened, vault, row, Credential))) for row in conn.execute(_by_name(tables.credentials))
+    ]
+    webhooks = [(row, _tried(partial(_registered, vault, row))) for row in conn.execute(_by_name(tables.webhooks))]
+    _refuse_wrong_key([found for _, found in (*credentials, *webhooks)])
     return Registered(
         version(conn),
-        {row.name: _opened(vault, row, Credential) for row in conn.execute(_by_name(tables.credentials))},
-        [_registered(vault, row) for row in conn.execute(_by_name(tables.webhooks))],
+        {row.name: found for row, found in credentials if isinstance(found, Credential)},
+        [found for _, found in webhooks if isinstance(found, RegisteredWebhook)],
         load_replies(conn),
+        {row.token_hash: (row.name, str(found)) for row, found in webhooks if isinstance(found, BadInput)},
+        {row.name: str(found) for row, found in credentials if isinstance(found, BadInput)},
     )
 
 
@@ -95,17 +117,47 @@ def _row(conn: sa.Connection, table: sa.Table, name: str) -> "sa.Row[Any] | None
     return conn.execute(sa.select(table).where(table.c.name == name)).one_or_none()
 
 
+def _tried(read: Callable[[], T]) -> T | BadInput:
+    try:
+        return read()
+    except BadInput as error:
+        return error
+
+
+def _refuse_wrong_key(found: Sequence[object]) -> None:
+    if found and all(isinstance(each, _Sealed) for each in found):
+        first = found[0]
+        assert isinstance(first, _Sealed)
+        raise first
+
+
 def _registered(vault: Vault, row: "sa.Row[Any]") -> RegisteredWebhook:
-    return RegisteredWebhook(row.id, vault.decrypt(row.token), row.token_hash, _opened(vault, row, Webhook))
+    token = _decrypted(vault, row, row.token, Webhook)
+    return RegisteredWebhook(row.id, token, row.token_hash, _opened(vault, row, Webhook))
 
 
 def _opened(vault: Vault, row: "sa.Row[Any]", model: type[Model]) -> Model:
+    secret = _decrypted(vault, row, row.secrets, model)
     try:
-        return joined(row.settings, vault.decrypt(row.secrets), model)
-    except ValidationError as error:
-        fields = ", ".join(".".join(map(str, e["loc"])) for e in error.errors())
-        kind = model.__name__.lower()
-        raise BadInput(f"The stored {kind} '{row.name}' cannot be used ({fields}); apply it again.") from None
+        return joined(row.settings, secret, model)
+    except _UNUSABLE as error:
+        fields = _fields(error) if isinstance(error, ValidationError) else "its secrets do not fit its settings"
+        raise BadInput(f"The stored {_kind(model)} '{row.name}' cannot be used ({fields}); apply it again.") from None
+
+
+def _decrypted(vault: Vault, row: "sa.Row[Any]", sealed: str, model: type[Credential | Webhook]) -> str:
+    try:
+        return vault.decrypt(sealed)
+    except BadInput as error:
+        raise _Sealed(f"{_kind(model)} '{row.name}': {error}") from None
+
+
+def _kind(model: type[Credential | Webhook]) -> str:
+    return model.__name__.lower()
+
+
+def _fields(error: ValidationError) -> str:
+    return ", ".join(".".join(map(str, each["loc"])) for each in error.errors())
 
 
 # --- changing -----------------------------------------------------------------------------------------------------
@@ -234,7 +286,10 @@ def _refuse_if_used(what: str, users: list[str]) -> None:
 
 
 def _holds(vault: Vault, row: "sa.Row[Any]", model: Credential | Webhook) -> bool:
+    if isinstance(model, Webhook):
+        _decrypted(vault, row, row.token, Webhook)  # refused like its secrets: nobody could be told its URL
+    secret = _decrypted(vault, row, row.secrets, type(model))
     try:
-        return joined(row.settings, vault.decrypt(row.secrets), type(model)) == model
-    except ValidationError:  # stored by a version whose form no longer holds: what is given now replaces it
+        return joined(row.settings, secret, type(model)) == model
+    except _UNUSABLE:  # stored by a version whose form no longer holds: what is given now replaces it
         return False

@@ -32,9 +32,12 @@ BATCH = 512
 #: SQLSTATEs of serialisation failure and deadlock: the same transaction may well succeed the next time
 _AGAIN = {"40001", "40P01"}
 _TRIES = 4
+#: seconds without a write after which the connection is tried before it is used
+_PAUSE = 1.0
 #: classes of SQLSTATE that say the server is not there or cannot serve, rather than that a row is wrong: connection,
-#: resources, locks, intervention, system, read-only, missing table or permission, configuration, internal
-_AWAY = ("08", "53", "55", "57", "58", "25006", "42", "F0", "XX")
+#: conflict with other transactions, resources, locks, intervention, system, read-only, missing table or permission,
+#: configuration, internal
+_AWAY = ("08", "40", "53", "55", "57", "58", "25006", "42", "F0", "XX")
 
 #: errors without a SQLSTATE that say the same
 _CANNOT_SERVE = (
@@ -62,6 +65,7 @@ class Writer:
         self._wake = threading.Event()
         self._stopping = False
         self._connection: sa.Connection | None = None
+        self._used = 0.0
         self._listeners: list[Committed] = []
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -209,6 +213,15 @@ class Writer:
             _fail([job], StoreUnavailable("the request could be neither recorded nor parked"), second)
 
     def _connect(self) -> sa.Connection:
+        """The open connection; after a pause it is tried first, for a server that was restarted has dropped it."""
+        now = time.monotonic()
+        if self._connection is not None and now - self._used > _PAUSE:
+            try:
+                with self._connection.begin():
+                    self._connection.exec_driver_sql("SELECT 1")
+            except (exc.SQLAlchemyError, psycopg.Error):
+                self._disconnect()
+        self._used = now
         if self._connection is None:
             self._connection = self._database.writers.connect()
         return self._connection
@@ -253,4 +266,6 @@ def _is_away(error: BaseException) -> bool:
     state = _sqlstate(error)
     if state is not None:
         return state.startswith(_AWAY)
-    return isinstance(_driver(error), _CANNOT_SERVE)
+    driver = _driver(error)
+    # the bare class: SQLite says so of a damaged file, psycopg of what it cannot name
+    return isinstance(driver, _CANNOT_SERVE) or type(driver) in (sqlite.DatabaseError, psycopg.DatabaseError)

@@ -45,6 +45,15 @@ class Outgoing(NamedTuple):
 
 def send_rules(credential: Credential, provider: Provider | None) -> Send:
     """How the credential sends: by its provider's file, or by its own payload. Raises BadInput that names the mend."""
+    rules = _rules(credential, provider)
+    if rules.idempotent and "messageReference" not in rules.model_dump_json():
+        raise BadInput(
+            "idempotent needs {{messageReference}} in the request; without it the provider cannot notice a repeat"
+        )
+    return rules
+
+
+def _rules(credential: Credential, provider: Provider | None) -> Send:
     if credential.provider == CUSTOM:
         return _custom(credential)
     if credential.payload is not None:
@@ -163,7 +172,7 @@ def _headers(credential: Credential, rules: Send, proof: Authorization) -> dict[
     own = {name.lower() for name in credential.headers}
     if own & {name.lower() for name in proof.headers}:
         raise BadInput("headers and auth set the same header; leave it to auth")
-    if own & (OWN_HEADERS | {"charset"}):
+    if (own | {name.lower() for name in proof.headers}) & (OWN_HEADERS | {"charset"}):
         raise BadInput("headers: Charset is always UTF-8, and Host, lengths and Connection are the HTTP client's")
     merged: dict[str, tuple[str, Fill[str]]] = {}
     for name, text in (*default.items(), *rules.headers.items(), *credential.headers.items()):

@@ -49,7 +49,7 @@ class Sender:
         self._delivery = Delivery(writer, client, couriers, patience=patience, timeout=settings.send_timeout)
         self._marker = Marker(writer, marked=self.nudge)  # its address is free for the next reply
         self._concurrency = settings.send_concurrency
-        self._limit = min(CLAIM_LIMIT, 4 * self._concurrency)
+        self._limit = min(CLAIM_LIMIT, self._concurrency)
         turns = 2 + self._limit / self._concurrency
         self._lease = timedelta(seconds=settings.send_timeout * turns + _LEASE_MARGIN)
         self._queue: asyncio.Queue[Due | None] = asyncio.Queue()

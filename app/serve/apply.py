@@ -181,7 +181,8 @@ def provider_of(catalogue: Catalogue, slug: str) -> Provider:
 def _problems(before: Registered, catalogue: Catalogue, wanted: ApplyFile) -> Iterator[str]:
     for credential in wanted.credentials:
         yield from faults("credential", credential.name, partial(check_credential, catalogue, credential))
-    credentials = before.credentials.keys() | {c.name for c in wanted.credentials}
+    stored = before.credentials.keys() | before.broken_credentials.keys()
+    credentials = stored | {c.name for c in wanted.credentials}
     replies = {**before.replies, **wanted.replies}
     for webhook in _touched(before, wanted):
         check = partial(_check_webhook, catalogue, webhook, credentials, replies)

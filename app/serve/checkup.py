@@ -17,6 +17,7 @@ from app.provider import Provider, TokenScheme, load_provider, signs_url
 from app.record import diagnosis, registry, schema
 from app.record.database import Database
 from app.record.registry import Registered
+from app.send import Destinations
 from app.serve.apply import Catalogue, check_credential, faults
 from app.serve.terminal import open_vault
 from app.settings import CONFIG_DIR, Settings
@@ -37,6 +38,10 @@ def checkup(settings: Settings, database: Database) -> Iterator[Finding]:
     """Everything that can be found without calling anybody."""
     providers, faults = _providers(CONFIG_DIR / "providers")
     yield from faults
+    try:
+        Destinations(settings.allowed_private_destinations)
+    except BadInput as error:
+        yield _problem(str(error))
     if not schema.is_current(database):
         yield _problem("The database does not have the revision of this textback; run: textback migrate")
         return
@@ -82,6 +87,7 @@ def _clock(database: Database) -> Iterator[Finding]:
 
 
 def _credentials(registered: Registered, catalogue: Catalogue) -> Iterator[Finding]:
+    yield from map(_problem, registered.broken_credentials.values())
     for credential in registered.credentials.values():
         yield from map(
             _problem, faults("credential", credential.name, partial(check_credential, catalogue, credential))

@@ -16,6 +16,7 @@ from app.record.tokens import Scope
 from app.serve.fields import Program, RawAddress, Region, Said, person
 from app.serve.operation import Call, Operation, Params
 from app.serve.parts import Parts
+from app.serve.problems import Problem
 
 
 class PersonParams(Params):
@@ -111,7 +112,10 @@ async def change(call: Call[PersonParams, WantedConsent]) -> Consent:
     recorded = await call.parts.writer.record(heard)
     if not recorded.new:
         raise NotReady("The database refused this change; it is on the work list, with the reason.")
-    return await _standing(call.parts, wanted.program, address)
+    holds = await _standing(call.parts, wanted.program, address)
+    if holds.state != wanted.state:
+        raise Problem(409, f"The state stays {holds.state}, for something later was recorded; the ledger says what.")
+    return holds
 
 
 async def _standing(parts: Parts, program: str, address: str) -> Consent:
@@ -168,5 +172,6 @@ OPERATIONS = (
         params=PersonParams,
         body=WantedConsent,
         answer=Consent,
+        problems={409: "Something later holds; the state stays."},
     ),
 )

@@ -1,4 +1,4 @@
-"""Replay: read stored requests again that were not understood, after their provider file was mended.
+"""Replay: read stored requests again of which something was not understood, after their provider file was mended.
 
 The receive time is the original one, so an old STOP cannot undo a later START, and replies past their deadline do not
 leave. The signature was checked when the request came; what it proved is kept with it.
@@ -34,7 +34,7 @@ class Replayed(NamedTuple):
     seen: int = 0
     """Events that were there before."""
     problem: str = ""
-    """Why it is left as it was; empty: it is understood now."""
+    """Why it is left as it was, or a part of it; empty: it is understood now."""
 
 
 async def replay(
@@ -58,7 +58,7 @@ async def _replay_one(switchboard: Switchboard, database: Database, writer: Writ
         recorded = await writer.run(partial(record_again, heard=heard, decide=decide, now=datetime.now(UTC)))
     except sa.exc.SQLAlchemyError as error:  # this one only; its neighbours are recorded
         return told._replace(problem=f"the database refused it: {type(error).__name__}")
-    return told._replace(new=recorded.new, seen=recorded.seen)
+    return told._replace(new=recorded.new, seen=recorded.seen, problem=_left(heard))
 
 
 def _heard(switchboard: Switchboard, stored: StoredRequest) -> Heard | str:
@@ -71,7 +71,14 @@ def _heard(switchboard: Switchboard, stored: StoredRequest) -> Heard | str:
     heard = hear_again(line, _request(stored))
     if heard is None:
         return f"still not understood: {stored.problem}"
-    return replace(heard, raw=_raw(stored, Reading.EVENTS if heard.events or heard.troubles else Reading.IGNORED))
+    return replace(heard, raw=_raw(stored, heard))
+
+
+def _left(heard: Heard) -> str:
+    """What of it is still not understood."""
+    if not heard.troubles:
+        return ""
+    return f"of its items, {len(heard.troubles)} still cannot be read: {heard.troubles[0].reason}"
 
 
 def _request(stored: StoredRequest) -> Request:
@@ -86,7 +93,8 @@ def _request(stored: StoredRequest) -> Request:
     )
 
 
-def _raw(stored: StoredRequest, reading: Reading) -> RawRequest:
+def _raw(stored: StoredRequest, heard: Heard) -> RawRequest:
+    understood = Reading.EVENTS if heard.events else Reading.IGNORED
     return RawRequest(
         id=stored.id,
         method=stored.method,
@@ -95,7 +103,8 @@ def _raw(stored: StoredRequest, reading: Reading) -> RawRequest:
         body=stored.body,
         client=stored.client,
         signature=stored.signature,
-        reading=reading,
+        reading=Reading.UNDECODED if heard.troubles else understood,
+        problem=heard.troubles[0].reason if heard.troubles else "",
     )
 
 

@@ -14,7 +14,7 @@ log = structlog.get_logger()
 
 
 async def take_over(parts: Parts) -> None:
-    """Take over the registry as it is now. Raises BadInput where a stored secret cannot be read."""
+    """Take over the registry as it is now. Raises BadInput where the key opens none of the stored secrets."""
     async with parts.taking_over:  # one at a time, so that an older reading never comes after a newer one
         registered = await parts.database.read(partial(registry.load, vault=parts.vault))
         parts.switchboard.connect(registered)
@@ -22,6 +22,8 @@ async def take_over(parts: Parts) -> None:
             follow(registered)
     for name, reason in parts.switchboard.broken.items():
         log.error("a webhook cannot hear; providers are told to come again", webhook=name, reason=reason)
+    for name, reason in registered.broken_credentials.items():
+        log.error("a credential cannot send; its replies wait", credential=name, reason=reason)
     await parts.writer.run(partial(_keep_lists, switchboard=parts.switchboard))
 
 
