@@ -15,6 +15,7 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 import sqlalchemy as sa
+from twilio.request_validator import RequestValidator
 
 from app.accept.access_log import AccessLog
 from app.accept.origin import Origin
@@ -102,6 +103,20 @@ def test_a_stop_is_answered_with_an_empty_twiml_because_plain_text_would_reach_t
 
     assert (status, headers["content-type"]) == (200, "text/xml")
     assert body == b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
+
+
+def test_a_request_signed_by_twilios_own_library_is_taken(served: Served) -> None:
+    target, form = path(served), stop(2, Body="Arrêt ✋", ToCity="")
+    signed = RequestValidator(SECRET).compute_signature(PUBLIC + target, form)
+
+    status, _, _ = post(
+        served,
+        target,
+        urlencode(form).encode(),
+        {"content-type": "application/x-www-form-urlencoded", "x-twilio-signature": signed},
+    )
+
+    assert status == 200
 
 
 def test_a_receipt_is_answered_without_content(served: Served) -> None:
