@@ -9,8 +9,6 @@ import fcntl
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +18,6 @@ from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.errors import BadInput
-from app.record.tables import iso
 
 T = TypeVar("T")
 
@@ -49,9 +46,6 @@ _LOOK_UPS = " ".join(
         "jit=off",
     )
 )
-
-# Rows go to the driver as they are. One request has one receive time in several rows, so a small cache pays.
-sqlite.register_adapter(datetime, lru_cache(maxsize=4096)(iso))
 
 
 class Database:

@@ -16,12 +16,13 @@ import sqlalchemy as sa
 from app.events import Heard, RawRequest, Reading
 from app.flow import Switchboard, hear_again
 from app.interpret import decide
-from app.record import queries, registry
+from app.record import queries
 from app.record.again import record_again, undecoded_ids
 from app.record.database import Database
 from app.record.queries import StoredRequest
 from app.record.writer import Writer
 from app.request import Request
+from app.serve.takeover import keep_lists
 
 
 class Replayed(NamedTuple):
@@ -41,7 +42,7 @@ async def replay(
     switchboard: Switchboard, database: Database, writer: Writer, ids: Iterable[int] | None = None
 ) -> list[Replayed]:
     """Read the stored requests of these ids again, or all that were not understood (None), oldest first."""
-    await writer.run(partial(_keep_lists, switchboard=switchboard))
+    await writer.run(partial(keep_lists, switchboard=switchboard))
     wanted = await database.read(undecoded_ids) if ids is None else sorted(set(ids))
     return [await _replay_one(switchboard, database, writer, number) for number in wanted]
 
@@ -106,9 +107,3 @@ def _raw(stored: StoredRequest, heard: Heard) -> RawRequest:
         reading=Reading.UNDECODED if heard.troubles else understood,
         problem=heard.troubles[0].reason if heard.troubles else "",
     )
-
-
-def _keep_lists(conn: sa.Connection, switchboard: Switchboard) -> None:
-    now = datetime.now(UTC)
-    for name, line in switchboard.by_name.items():
-        registry.keep_list_version(conn, line.rules.list_version, name, line.rules.lists, now)

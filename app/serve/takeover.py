@@ -24,10 +24,11 @@ async def take_over(parts: Parts) -> None:
         log.error("a webhook cannot hear; providers are told to come again", webhook=name, reason=reason)
     for name, reason in registered.broken_credentials.items():
         log.error("a credential cannot send; its replies wait", credential=name, reason=reason)
-    await parts.writer.run(partial(_keep_lists, switchboard=parts.switchboard))
+    await parts.writer.run(partial(keep_lists, switchboard=parts.switchboard))
 
 
-def _keep_lists(conn: sa.Connection, switchboard: Switchboard) -> None:
+def keep_lists(conn: sa.Connection, switchboard: Switchboard) -> None:
+    """Keep what the keyword lists of all lines were made of: decisions in the ledger name their version."""
     now = datetime.now(UTC)
     for name, line in switchboard.by_name.items():
         registry.keep_list_version(conn, line.rules.list_version, name, line.rules.lists, now)
