@@ -4,6 +4,7 @@ TextbackError
   Refused           the caller did not prove who it is                      -> 401
   NotReady          something of ours is missing or away; try again later   -> 503
     StoreUnavailable
+    KeyWanted       a provider's public key must be fetched first
   BadAddress        no address can be decided; goes to the work list
   Unreadable        an item or a request does not have the form its provider file tells
   BadInput          what an operator gave; the text names the cause and the mend
@@ -25,6 +26,14 @@ class NotReady(TextbackError):
 
 class StoreUnavailable(NotReady):
     """The database did not take the write; nothing was acknowledged."""
+
+
+class KeyWanted(NotReady):
+    """A provider's certificate or key set is not at hand; it can be fetched at `url`, which is allow-listed."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__("a provider's public key could not be fetched")
+        self.url = url
 
 
 class BadAddress(TextbackError):

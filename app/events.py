@@ -73,6 +73,16 @@ MessageKey = tuple[str, str, str]
 # --- what decode reads out of a request ---------------------------------------------------------------------------
 
 
+class Piece(NamedTuple):
+    """A part of a long message that came in several requests."""
+
+    whole: str
+    """What its parts have in common, unique in the account."""
+    number: int
+    """Counted from 1."""
+    total: int
+
+
 @dataclass(frozen=True, slots=True)
 class Inbound:
     """A message that a person sent."""
@@ -93,6 +103,8 @@ class Inbound:
     """The provider has replied to the person itself: we stay silent."""
     repeats_within: float | None = None
     """Seconds in which an equal key is a repeat; None: for ever. Only for requests with neither id nor time."""
+    piece: Piece | None = None
+    """Set: only a part; its message is decided when all parts are there, or none has come for a while."""
 
 
 @dataclass(frozen=True, slots=True)

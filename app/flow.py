@@ -30,10 +30,11 @@ from app.events import (
     Receipt,
 )
 from app.interpret import Policy, Rules, rules
-from app.provider import Answer, Provider, Scheme, SecretScheme
+from app.provider import Answer, Provider
 from app.record.ids import new_id
 from app.record.registry import Registered, RegisteredWebhook
 from app.request import Request
+from app.scheme import Scheme, SecretScheme
 from app.settings import Settings
 from app.webhook import Pack, Webhook
 
@@ -57,7 +58,7 @@ class Line:
 
     def answer(self, decoded: Decoded) -> Answer:
         """What the provider wants to hear after this."""
-        return self.provider.answers.get(decoded.answer, Answer())  # type: ignore[call-overload, no-any-return]
+        return self.provider.answers.get(decoded.answer, Answer())
 
 
 def hear(line: Line, request: Request) -> tuple[Heard, Answer]:

@@ -3,78 +3,15 @@ and how a message is sent through it. A provider is data; no line of Python know
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from app.credential import MacRecipe
 from app.errors import BadInput
 from app.events import Category, ConsentState, Status
-
-
-class Spec(BaseModel):
-    """A part of a provider file or of an operator's input: frozen, and closed against misspelt names."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-# --- how a request is proved --------------------------------------------------------------------------------------
-
-
-class TokenScheme(Spec):
-    """The unguessable webhook URL alone; for providers that sign nothing."""
-
-    type: Literal["token"] = "token"
-
-
-class SecretScheme(Spec):
-    """The webhook's secret itself, in a header or a query parameter."""
-
-    type: Literal["secret"] = "secret"
-    place: Literal["header", "query"] = "header"
-    name: str
-    prefix: str = ""
-
-
-class BasicScheme(Spec):
-    """HTTP Basic; the password is the webhook's secret."""
-
-    type: Literal["basic"] = "basic"
-    username: str
-
-
-class HmacScheme(Spec):
-    """A keyed hash over the raw body, in a header."""
-
-    type: Literal["hmac"] = "hmac"
-    header: str
-    hash: Literal["md5", "sha1", "sha224", "sha256", "sha384", "sha512"] = "sha256"
-    encoding: Literal["hex", "base64"] = "hex"
-    prefix: str = ""
-
-
-class TwilioScheme(Spec):
-    """Base64 HMAC-SHA1 over the public URL and the sorted form."""
-
-    type: Literal["twilio"] = "twilio"
-    header: str = "x-twilio-signature"
-
-
-class SinchScheme(Spec):
-    """Base64 HMAC-SHA256 over `body.nonce.timestamp`."""
-
-    type: Literal["sinch"] = "sinch"
-    header_prefix: str = "x-sinch-webhook-signature"
-
-
-Scheme = Annotated[
-    TokenScheme | SecretScheme | BasicScheme | HmacScheme | TwilioScheme | SinchScheme, Field(discriminator="type")
-]
-
-
-def signs_url(scheme: Scheme) -> bool:
-    """Whether the proof covers the URL that the provider called, so that textback must know it."""
-    return isinstance(scheme, TwilioScheme)
-
+from app.scheme import Scheme
+from app.spec import Spec
 
 # --- how a request is read ----------------------------------------------------------------------------------------
 
@@ -85,30 +22,47 @@ Condition = dict[str, bool | str | list[str]]
 When = Condition | list[Condition]
 
 
+#: how bytes are written as text
+Wrapping = Literal["percent", "base64", "hex"]
+#: the charset of such bytes; gsm is the alphabet of GSM 03.38, one byte a character
+Charset = Literal["utf-8", "iso-8859-1", "utf-16-be", "gsm"]
+
+
 class Alternative(Spec):
-    """One way to find a value: at a path, or a constant; with affixes cut off and only under a condition.
+    """One way to find a value: at a path, a constant, or worked out; with affixes cut off and only under a condition.
 
     A path is dotted names and indexes (`messages.0.id`), read in the item that `each` fans out to; `$.` starts at the
     whole body, `^.` at the item around the present one (`^.^.` at the one around that), and `@` is the item itself.
+    `header:x-name` is a header, `query:name` a parameter of the URL, `request:method` the method, and `request:body`
+    the whole body as text.
     With `among`, path and condition are read in the elements of that array, and the first with a value counts.
     A backslash takes the meaning from the character behind it: `hub\\.mode` is one name.
     """
 
     path: str = ""
     const: str = ""
+    #: JSONata over the item; for what a path cannot say
+    expr: str = ""
     among: str = ""
+    #: put between the values of all of `among`, or of all indexes where the path has `{i}` (`text_{i}`: text_0, text_1…)
+    join: str | None = None
     prefix: str = ""
     suffix: str = ""
+    #: the text is bytes, written so and in this charset
+    wrapping: Wrapping | None = None
+    charset: Charset = "utf-8"
     #: texts that mean that there is no value: error code 0
     none: list[str] = []
     when: When = {}
 
     @model_validator(mode="after")
     def _one_source(self) -> "Alternative":
-        if bool(self.path) == bool(self.const):
-            raise ValueError("give either path or const")
+        if sum(map(bool, (self.path, self.const, self.expr))) != 1:
+            raise ValueError("give one of path, const and expr")
         if self.among and not self.path:
             raise ValueError("among needs a path, which is read in each element")
+        if ("{i}" in self.path or self.join is not None) and not (self.join is not None and (self.among or self.path)):
+            raise ValueError("join goes with among, or with {i} in the path, and {i} with join")
         return self
 
 
@@ -151,11 +105,17 @@ class EventRule(Spec):
     code: Value | None = None
     error_text: Value | None = None
     reference: Value | None = None
+    #: which part of a long message this is, counted from 1, and of how many
     part: Value | None = None
     parts: Value | None = None
+    #: inbound: what the parts of one message have in common; its text is joined before it is decided
+    whole: Value | None = None
 
     # change
     state: ConsentState | None = None
+
+    #: the entry of `answers` that its request gets; its kind's, unless said otherwise
+    answer: str = ""
 
     @model_validator(mode="after")
     def _whole(self) -> "EventRule":
@@ -188,32 +148,85 @@ class Answer(Spec):
     body: str = ""
 
 
+class Handshake(Spec):
+    """A request by which a provider tries the URL. It is answered at once.
+
+    `body` and `headers` may hold `{{path}}`, a value of the request; in a JSON answer it stands inside of quotes.
+    """
+
+    method: Literal["GET", "POST", "OPTIONS"] = "POST"
+    when: When = {}
+    #: it comes without the proof that other requests carry; nothing is written then
+    unproved: bool = False
+    #: where the webhook's verify_token stands; with another one, or none, it is refused
+    token: Value | None = None
+    status: int = Field(200, ge=200, le=299)
+    content_type: str = "text/plain"
+    body: str = ""
+    headers: dict[str, str] = {}
+    #: a URL that must be called to confirm, once the request is proved; its host must match one of `visit_hosts`
+    visit: Value | None = None
+    #: regular expressions of whole host names
+    visit_hosts: list[str] = []
+
+    @model_validator(mode="after")
+    def _careful(self) -> "Handshake":
+        if self.visit and (self.unproved or not self.visit_hosts):
+            raise ValueError("visit needs a proved request and visit_hosts")
+        return self
+
+
+class Unwrap(Spec):
+    """A value of the body that holds more of it: JSON in a text, or in base64. It is opened where it stands."""
+
+    path: str
+    #: `base64` takes both alphabets, with or without padding
+    steps: list[Literal["base64", "json"]] = ["json"]
+
+
 # --- how a message is sent ----------------------------------------------------------------------------------------
 
 
 class Send(Spec):
-    """The outgoing request. `{{appId}} {{fromNumber}} {{toNumber}} {{message}} {{messageReference}}` are filled in
-    leaf by leaf, so that no character of a message can break out of its value."""
+    """The outgoing request. The places of a template, filled in leaf by leaf so that no character of a message can
+    break out of its value: `{{fromNumber}} {{toNumber}} {{message}} {{messageReference}} {{appId}}`, `{{profile.name}}`
+    of the person, `{{parameters.name}}` of the credential, `{{feedbackUrl}}`, for RCS `{{suggestions}}` (a list) and
+    `{{fallback}}`, or a JSONata expression over these: `{{$uppercase(profile.firstName)}}`.
+    """
 
     #: empty: it has something of the account in it, so the credential must give its own
     url: str
     method: Literal["POST", "GET", "PUT"] = "POST"
     headers: dict[str, str] = {}
+    # the body: one of form (the query of a GET), json, xml and text
     form: dict[str, str] = {}
     json_body: dict[str, Any] | list[Any] | None = Field(None, alias="json")
-    #: dotted path of the message id in the answer
-    id: str
+    xml: str = ""
+    text: str = ""
+    #: dotted path of the message id in the answer; empty: the answer names none, and our reference is the id
+    id: str = ""
+    #: regular expression over an answer that is plain text; its first group is the id
+    id_pattern: str = ""
     #: dotted path of the error code in an answer, and the codes that mean: this person has opted out
     code: str = ""
     blocked_codes: list[str] = []
+    #: codes of refusals that no second try can change
+    permanent_codes: list[str] = []
     #: answers with status 2xx count as taken only when all of this holds in their body
     accepted: Condition = {}
+    #: and when this regular expression is found in it, for plain text
+    accepted_pattern: str = ""
     #: auth types that the provider takes
     auth: list[str] = []
+    #: how auth of type mac signs, for a provider that has a way of its own
+    mac: MacRecipe | None = None
     #: the provider refuses a second message with the same reference or key, so a doubtful send may be repeated
     idempotent: bool = False
     #: cut the plus from numbers
     strip_plus: bool = False
+
+
+# --- the file -----------------------------------------------------------------------------------------------------
 
 
 class Provider(Spec):
@@ -223,8 +236,16 @@ class Provider(Spec):
     name: str
     #: the documentation page that the file follows
     page: str
+    #: what works
+    channels: list[str] = ["sms"]
     #: what a person should know: what is supported, and the oddities
     notes: list[str] = []
+    #: what to enter where at the provider, a sentence each; `{url}` is the webhook's URL
+    setup: list[str] = []
+    #: which of the provider's secrets the webhook needs, and where it is found
+    secret: str = ""
+    #: what the documentation leaves open, and the webhook's or credential's field that settles it; `check` says it
+    unconfirmed: list[str] = []
     #: numbers come with country code and without plus
     international: bool = False
     #: None: the operator must say the scheme, the documentation has no safe default
@@ -234,12 +255,17 @@ class Provider(Spec):
     #: how the provider repeats a request, in words
     retries: str = ""
     body_limit: int | None = None
+    handshakes: list[Handshake] = []
+    unwrap: list[Unwrap] = []
+    #: names are read without regard to case and to blanks around them, in the body and in the rules
+    fold_names: bool = False
     events: list[EventRule] = []
     statuses: dict[str, Status] = {}
     status_rules: list[StatusRule] = []
     #: codes in receipts that mean: this person has opted out
     blocked_codes: list[str] = []
-    answers: dict[Literal["inbound", "receipt", "change", "ignore"], Answer] = {}
+    #: by kind of event (inbound, receipt, change, ignore), or by a name that a rule gives
+    answers: dict[str, Answer] = {}
     #: how to send, by channel; `sms` unless said otherwise
     send: dict[str, Send] = {}
 
@@ -247,6 +273,13 @@ class Provider(Spec):
     @classmethod
     def _fold(cls, value: dict[str, Status]) -> dict[str, Status]:
         return {word.casefold(): status for word, status in value.items()}
+
+    @model_validator(mode="after")
+    def _answers_exist(self) -> "Provider":
+        for rule in self.events:
+            if rule.answer and rule.answer not in self.answers:
+                raise ValueError(f"there is no [answers] entry '{rule.answer}'")
+        return self
 
 
 def load_provider(path: Path) -> Provider:

@@ -1,6 +1,7 @@
 """What came in: one HTTP request, its bytes exactly as they were sent."""
 
 from datetime import datetime
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 Pairs = list[tuple[str, str]]
@@ -33,7 +34,7 @@ def _unquoted(text: str) -> str:
 class Request:
     """A provider's request. `headers` has lower-case names; a repeated header's values are joined with a comma."""
 
-    __slots__ = ("_form", "body", "client", "headers", "method", "query", "received_at", "url")
+    __slots__ = ("_form", "body", "client", "headers", "method", "query", "received_at", "tree", "url", "via_proxy")
 
     def __init__(
         self,
@@ -45,6 +46,7 @@ class Request:
         *,
         query: str = "",
         client: str = "",
+        via_proxy: bool = False,
     ) -> None:
         self.method = method
         self.url = url
@@ -56,6 +58,10 @@ class Request:
         self.received_at = received_at
         self.client = client
         """The caller's IP address."""
+        self.via_proxy = via_proxy
+        """It came from an address in TRUSTED_PROXIES, so headers that such a proxy sets are believed."""
+        self.tree: Any = None
+        """decode's: the body as it has been read, so that handshake and events read it once."""
         self._form: Pairs | None = None
 
     @property

@@ -9,7 +9,8 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 
 from app.errors import BadInput
 from app.events import Category, Status
-from app.provider import Scheme, Spec
+from app.scheme import Scheme
+from app.spec import Spec
 
 NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 CUSTOM = "custom"
@@ -74,18 +75,23 @@ class Webhook(Spec):
     packs: list[str] = []
     #: what the signature scheme needs; two while a secret is rotated
     secret: SecretStr | list[SecretStr] | None = None
+    #: the word that the provider sends when it tries the URL (Meta's verify token); without one, the secret counts
+    verify_token: SecretStr | None = None
     #: overrides the provider file's scheme
     scheme: Scheme | None = None
     #: the provider has been told to answer these itself: we stay silent
     provider_answers: list[Category] = []
     keywords: Keywords = Keywords()
+    #: the provider's words for what became of a message, beside those of its file; they win
+    statuses: dict[str, Status] = {}
+    #: codes in receipts that mean "opted out", beside those of the provider file
+    blocked_codes: list[str] = []
 
     # provider "custom"
     #: the inverse template: the provider's JSON with placeholders where a value is to be read
     payload: str | None = None
     #: the inverse template of receipts, for a webhook of type both
     feedback_payload: str | None = None
-    statuses: dict[str, Status] = {}
     #: a real request body; the payload must be able to read it
     sample: str | None = None
 
@@ -108,6 +114,12 @@ class Webhook(Spec):
         """The live secrets as bytes; empty ones are none."""
         given = self.secret if isinstance(self.secret, list) else [self.secret] if self.secret else []
         return tuple(s.get_secret_value().encode() for s in given if s.get_secret_value())
+
+    @property
+    def verify_tokens(self) -> tuple[bytes, ...]:
+        """What a handshake may show: the verify token, else any of the secrets."""
+        given = self.verify_token.get_secret_value().encode() if self.verify_token else b""
+        return (given,) if given else self.secrets
 
     @property
     def ids_account(self) -> str:

@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 import sqlalchemy as sa
 
-from app.provider import TokenScheme, load_providers
+from app.provider import load_providers
 from app.record import registry, tables
+from app.scheme import TokenScheme
 from app.serve.takeover import take_over
 from app.settings import CONFIG_DIR
 from app.webhook import Webhook

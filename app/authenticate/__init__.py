@@ -8,10 +8,10 @@ reason ever holds the expected value, a secret, or the webhook's token.
 from functools import partial
 from typing import NoReturn, assert_never
 
-from app.authenticate import basic, raw_hmac, secret, sinch, token, twilio
+from app.authenticate import basic, raw_hmac, secret, token, twilio
 from app.authenticate.evidence import Verifier
 from app.errors import NotReady
-from app.provider import BasicScheme, HmacScheme, Scheme, SecretScheme, SinchScheme, TokenScheme, TwilioScheme
+from app.scheme import BasicScheme, HmacScheme, Scheme, SecretScheme, TokenScheme, TwilioScheme
 from app.request import Request
 
 __all__ = ["Verifier", "verifier"]
@@ -42,8 +42,6 @@ def _of_scheme(scheme: Scheme, secrets: tuple[bytes, ...]) -> Verifier:
             return raw_hmac.verifier(scheme, secrets)
         case TwilioScheme():
             return twilio.verifier(scheme, secrets)
-        case SinchScheme():
-            return sinch.verifier(scheme, secrets)
         case _:
             assert_never(scheme)
 

@@ -4,7 +4,7 @@ from binascii import b2a_base64
 
 from app.authenticate.evidence import Verifier, header, matching, numbered
 from app.errors import Refused
-from app.provider import BasicScheme
+from app.scheme import BasicScheme
 from app.request import Request
 
 

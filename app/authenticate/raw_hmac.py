@@ -7,7 +7,7 @@ import hmac
 
 from app.authenticate.evidence import Verifier, covered_body, digest_shape, encode, header, matching, numbered
 from app.errors import Refused
-from app.provider import HmacScheme
+from app.scheme import HmacScheme
 from app.request import Request
 
 

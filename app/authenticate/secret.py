@@ -2,7 +2,7 @@
 
 from app.authenticate.evidence import Verifier, header, matching, numbered
 from app.errors import Refused
-from app.provider import SecretScheme
+from app.scheme import SecretScheme
 from app.request import Request, parse_pairs
 
 

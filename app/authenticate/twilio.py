@@ -11,7 +11,7 @@ from hashlib import sha256
 
 from app.authenticate.evidence import Verifier, digest_shape, encode, header, matching, numbered
 from app.errors import Refused
-from app.provider import TwilioScheme
+from app.scheme import TwilioScheme
 from app.request import Request, parse_pairs
 
 _SHAPE = digest_shape("base64", 20)

@@ -13,7 +13,8 @@ from typing import Literal, NamedTuple
 from app.errors import BadInput
 from app.flow import Switchboard
 from app.interpret import unreachable
-from app.provider import Provider, TokenScheme, load_provider, signs_url
+from app.provider import Provider, load_provider
+from app.scheme import TokenScheme, signs_url
 from app.record import diagnosis, registry, schema
 from app.record.database import Database
 from app.record.registry import Registered
