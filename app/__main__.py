@@ -18,7 +18,7 @@ from app.serve.checkup import checkup
 from app.serve.commands_consent import consent
 from app.serve.commands_diagnose import doctor, explain_text, replay_requests
 from app.serve.commands_token import token
-from app.serve.terminal import Commands, any_database, base_url, open_database, open_vault
+from app.serve.terminal import Commands, any_database, open_database, open_vault
 from app.settings import CONFIG_DIR
 from app.webhook import load_packs
 
@@ -100,7 +100,7 @@ def apply(file: Path, *, as_json: bool) -> None:
         found = database.read_now(lambda conn: registry.load(conn, vault))
     tokens = {entry.webhook.name: entry.token for entry in found.webhooks}
     webhooks = [
-        {"name": name, "url": f"{base_url(settings)}/in/{tokens[name]}", "outcome": outcome}
+        {"name": name, "url": f"{settings.base_url}/in/{tokens[name]}", "outcome": outcome}
         for name, outcome in applied.webhooks.items()
     ]
     if as_json:

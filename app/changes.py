@@ -102,6 +102,8 @@ class OutboxRow(NamedTuple):
     next_at: datetime
     deadline: datetime
     created_at: datetime
+    content: str = ""
+    """Suggestions and fallback of a rich reply as JSON (see `app.reply.Reply`); empty: it is plain."""
 
 
 class GuardRow(NamedTuple):

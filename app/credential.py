@@ -112,7 +112,7 @@ class OAuthAuth(Spec):
     #: for the JWT bearer grant (RFC 7523), such as a Google service account's
     assertion: Claims | None = None
     #: dotted paths in the answer
-    token_path: str = "access_token"
+    token_path: str = "access_token"  # noqa: S105 - a path
     expires_path: str = "expires_in"
     header: str = "Authorization"
     prefix: str = "Bearer"

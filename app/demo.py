@@ -28,7 +28,6 @@ from app.events import Heard
 from app.record import registry
 from app.serve import apply
 from app.serve.parts import Parts
-from app.serve.terminal import base_url
 from app.settings import Settings
 
 FOLDER = Path("data")
@@ -92,7 +91,7 @@ def _register(parts: Parts, port: int) -> dict[str, str]:
     wanted = apply.parse(_apply_file(port, keys["secret"]))
     parts.database.write_now(lambda conn: apply.apply(conn, vault, parts.catalogue, wanted, datetime.now(UTC)))
     registered = parts.database.read_now(lambda conn: registry.load(conn, vault))
-    base = base_url(parts.settings)
+    base = parts.settings.base_url
     urls = {entry.webhook.name: f"{base}/in/{entry.token}" for entry in registered.webhooks}
     _write(KEYS, orjson.dumps(keys | {"inbound_url": urls["demo-inbound"]}))
     return urls
@@ -101,7 +100,7 @@ def _register(parts: Parts, port: int) -> dict[str, str]:
 def _welcome(settings: Settings, urls: dict[str, str]) -> None:
     token = settings.admin_token.get_secret_value() if settings.admin_token else ""
     inbound, feedback = urls["demo-inbound"], urls["demo-feedback"]
-    print(_WELCOME.format(inbound=inbound, feedback=feedback, base=base_url(settings), token=token), flush=True)
+    print(_WELCOME.format(inbound=inbound, feedback=feedback, base=settings.base_url, token=token), flush=True)
 
 
 _WELCOME = """

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 EVERY_PROGRAM = "*"
 
@@ -105,6 +105,10 @@ class Inbound:
     """Seconds in which an equal key is a repeat; None: for ever. Only for requests with neither id nor time."""
     piece: Piece | None = None
     """Set: only a part; its message is decided when all parts are there, or none has come for a while."""
+    begun_at: datetime | None = None
+    """Of a message that came in parts: when the first of them was received; it counts from then."""
+    fragment: Literal["", "incomplete", "late part"] = ""
+    """Why it is no whole message; it may take a person out then, never in. Beside `piece`: decide what there is."""
 
 
 @dataclass(frozen=True, slots=True)

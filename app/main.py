@@ -5,13 +5,11 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-import sqlalchemy as sa
 import structlog
 import uvicorn
 import uvloop
@@ -20,32 +18,30 @@ from starlette.applications import Starlette
 from app import demo as demo_provider
 from app.accept import WebhookDoor
 from app.accept.access_log import AccessLog
-from app.accept.quarantine import PER_WEBHOOK, Quarantine
+from app.accept.outside import Outside
+from app.accept.quarantine import Quarantine
+from app.authenticate import Keyring
 from app.changes import Changes
-from app.errors import BadInput, StoreUnavailable
+from app.chores import decide_incomplete, forget_what_is_old, keep_refusals, watch_registry
+from app.errors import BadInput
 from app.events import Heard
-from app.flow import Switchboard
 from app.interpret import decide
-from app.provider import Provider, load_providers
-from app.record import housekeeping, registry, schema
+from app.provider import load_providers
+from app.record import registry, schema
 from app.record.database import Database, served_alone
-from app.record.registry import Registered
 from app.record.vault import Vault
 from app.record.writer import Writer
-from app.send import Client, Courier, Destinations, Sender, courier
+from app.send import Client, Courier, Destinations, Sender, fetch
 from app.serve import HANDLERS, routes
 from app.serve.metrics import count_events
 from app.serve.parts import Parts
-from app.serve.takeover import take_over
+from app.serve.takeover import hire, take_over
 from app.settings import CONFIG_DIR, Settings
+from app.switchboard import Switchboard
 from app.webhook import load_packs
 
 log = structlog.get_logger()
 
-#: a running server sees a change of the registry within a second
-_REGISTRY_EVERY = 0.5
-_REFUSALS_EVERY = 1.0
-_RETENTION_EVERY = 600.0
 #: seconds that requests and sends under way may take to end
 _GRACE = 20
 
@@ -59,27 +55,21 @@ def build(settings: Settings, *, send: bool = True) -> Parts:
     couriers: dict[str, Courier] = {}
     client = Client(Destinations(settings.allowed_private_destinations))
     sender = Sender(writer, client, couriers.get, settings) if send else None
-    switchboard = Switchboard(providers, packs, settings)
-    parts = Parts(settings, database, writer, vault, switchboard, sender, providers, packs)
-    parts.followers.append(partial(_hire, couriers, providers))
+    keyring = Keyring(partial(fetch, client))
+    switchboard = Switchboard(providers, packs, settings, keyring)
+    parts = Parts(settings, database, writer, vault, switchboard, sender, providers, packs, client, keyring)
+    parts.followers.append(partial(hire, parts, couriers))
     return parts
-
-
-def _hire(couriers: dict[str, Courier], providers: Mapping[str, Provider], registered: Registered) -> None:
-    """A courier per credential, in the place of those before."""
-    couriers.clear()
-    for name, credential in registered.credentials.items():
-        try:
-            couriers[name] = courier(credential, providers.get(credential.provider))
-        except BadInput as error:
-            log.warning("a credential cannot send; its replies wait", credential=name, reason=str(error))
 
 
 def create_app(settings: Settings, *, send: bool = True, watch: bool = False) -> Starlette:
     """The web application. `send`: the sender runs in this process too. `watch`: say on the console what happens."""
     parts = build(settings, send=send)
     quarantine, access_log = Quarantine(), AccessLog(enabled=settings.access_log)
-    door = WebhookDoor(settings, parts.switchboard, parts.writer, quarantine, access_log)
+    outside = Outside(parts.keyring.fill, partial(fetch, parts.client))
+    door = WebhookDoor(
+        settings, parts.switchboard, parts.writer, quarantine=quarantine, access_log=access_log, outside=outside
+    )
     app = Starlette(
         routes=routes(),
         lifespan=partial(_lifespan, parts=parts, quarantine=quarantine, access_log=access_log, watch=watch),
@@ -94,7 +84,8 @@ def create_app(settings: Settings, *, send: bool = True, watch: bool = False) ->
 async def _lifespan(
     _app: Starlette, parts: Parts, quarantine: Quarantine, access_log: AccessLog, watch: bool
 ) -> AsyncIterator[None]:
-    async with _running(parts, _keep_refusals(parts, quarantine), _forget_what_is_old(parts)):
+    chores = (keep_refusals(parts, quarantine), forget_what_is_old(parts), decide_incomplete(parts))
+    async with _running(parts, *chores):
         if watch:
             parts.writer.listen(demo_provider.tell)
         _spare_the_collector()
@@ -118,7 +109,7 @@ async def _running(parts: Parts, *chores: Any) -> AsyncIterator[None]:
     parts.writer.start()
     parts.writer.listen(count_events)
     await take_over(parts)
-    tasks = [asyncio.create_task(chore) for chore in (_watch_registry(parts), *chores)]
+    tasks = [asyncio.create_task(chore) for chore in (watch_registry(parts), *chores)]
     if parts.sender:
         parts.writer.listen(partial(_nudge, asyncio.get_running_loop(), parts.sender))
         parts.sender.start()
@@ -131,60 +122,13 @@ async def _running(parts: Parts, *chores: Any) -> AsyncIterator[None]:
         if parts.sender:
             await parts.sender.stop()
         await parts.writer.stop()
+        parts.client.close()
         parts.database.close()
 
 
 def _nudge(loop: asyncio.AbstractEventLoop, sender: Sender, _fresh: Sequence[Heard], changes: Changes) -> None:
     if changes.outbox:
         loop.call_soon_threadsafe(sender.nudge)
-
-
-# --- chores -------------------------------------------------------------------------------------------------------
-
-
-async def _watch_registry(parts: Parts) -> None:
-    while True:
-        await asyncio.sleep(_REGISTRY_EVERY)
-        with _patiently("the registry could not be read"):
-            if await parts.database.read(registry.version) != parts.switchboard.version:
-                await take_over(parts)
-
-
-async def _keep_refusals(parts: Parts, quarantine: Quarantine) -> None:
-    while True:
-        await asyncio.sleep(_REFUSALS_EVERY)
-        rows: list[housekeeping.Refusal] = [
-            (r.webhook, r.request.received_at, r.reason, r.request.method, "/in/…", r.headers, r.body, r.request.client)
-            for r in quarantine.take()
-        ]
-        if rows:
-            with _patiently("refused requests could not be kept"):
-                await parts.writer.run(partial(housekeeping.keep_refusals, refusals=rows, per_webhook=PER_WEBHOOK))
-
-
-async def _forget_what_is_old(parts: Parts) -> None:
-    days = parts.settings.raw_retention_days
-    while True:
-        with _patiently("old requests could not be deleted"):
-            now = datetime.now(UTC)
-            for drop_some in (partial(housekeeping.drop_old_requests, days=days), housekeeping.drop_passing_keys):
-                await _until_done(parts, partial(drop_some, now=now))
-        await asyncio.sleep(_RETENTION_EVERY)
-
-
-async def _until_done(parts: Parts, drop_some: Callable[[sa.Connection], int]) -> None:
-    """Delete bit by bit, with a pause between, so that no event waits behind a large delete."""
-    while await parts.writer.run(drop_some):  # noqa: ASYNC110 - nothing tells us when events pause
-        await asyncio.sleep(0.05)
-
-
-@contextmanager
-def _patiently(sentence: str) -> Iterator[None]:
-    """A chore that fails is told of and tried again the next time."""
-    try:
-        yield
-    except (sa.exc.SQLAlchemyError, StoreUnavailable, BadInput) as error:
-        log.error(sentence, error=type(error).__name__)  # noqa: TRY400 - a driver's text may hold full numbers
 
 
 # --- processes ----------------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ class Alternative(Spec):
     #: JSONata over the item; for what a path cannot say
     expr: str = ""
     among: str = ""
-    #: put between the values of all of `among`, or of all indexes where the path has `{i}` (`text_{i}`: text_0, text_1…)
+    #: put between the values of all of `among`, or of all indexes where the path has `{i}` (`text_{i}`: text_0, …)
     join: str | None = None
     prefix: str = ""
     suffix: str = ""
@@ -61,7 +61,8 @@ class Alternative(Spec):
             raise ValueError("give one of path, const and expr")
         if self.among and not self.path:
             raise ValueError("among needs a path, which is read in each element")
-        if ("{i}" in self.path or self.join is not None) and not (self.join is not None and (self.among or self.path)):
+        indexed = "{i}" in self.path
+        if (indexed and self.join is None) or (self.join is not None and not indexed and not self.among):
             raise ValueError("join goes with among, or with {i} in the path, and {i} with join")
         return self
 
@@ -191,7 +192,8 @@ class Send(Spec):
     """The outgoing request. The places of a template, filled in leaf by leaf so that no character of a message can
     break out of its value: `{{fromNumber}} {{toNumber}} {{message}} {{messageReference}} {{appId}}`, `{{profile.name}}`
     of the person, `{{parameters.name}}` of the credential, `{{feedbackUrl}}`, for RCS `{{suggestions}}` (a list) and
-    `{{fallback}}`, or a JSONata expression over these: `{{$uppercase(profile.firstName)}}`.
+    `{{fallback}}`, or a JSONata expression over these: `{{$uppercase(profile.firstName)}}`. A leaf that is nothing but
+    one of the last four (feedbackUrl, suggestions, fallback, an expression) is left out where it has no value.
     """
 
     #: empty: it has something of the account in it, so the credential must give its own

@@ -2,8 +2,9 @@
 
 A scheme that signs a text says what the text is made of (`signed`), so that a provider with the usual keyed hash needs
 no Python. Places in it: `{body}` · `{url}` with query, `{bare_url}` without · `{sorted_query}` as a form sorted by name
-· `{body_sha256}` its 32 bytes, `{body_sha256_hex}`, `{body_sha256_base64}` · `{header:x-nonce}` · `{base64:message.data}`,
-the bytes that stand base64-encoded at a path of the JSON body. Everything else in it is meant literally.
+· `{body_sha256}` its 32 bytes, `{body_sha256_hex}`, `{body_sha256_base64}` · `{header:x-nonce}` ·
+`{base64:message.data}`, the bytes that stand base64-encoded at a path of the JSON body. Everything else in it is meant
+literally.
 """
 
 from collections.abc import Iterator
@@ -130,6 +131,8 @@ class SnsScheme(Spec):
     """
 
     type: Literal["sns"] = "sns"
+    #: seconds that the message's Timestamp may differ from now; Amazon repeats a message for an hour at most
+    window: int | None = Field(None, ge=1)
 
 
 class BearerScheme(Spec):
@@ -139,7 +142,7 @@ class BearerScheme(Spec):
     issuer: str
     audience: str
     #: https URL of the key set
-    keys: str
+    keys: str = Field(pattern=r"^https://[^/@?#\s]+/\S*$")
     algorithms: list[Literal["RS256", "RS384", "RS512", "ES256", "ES384"]] = ["RS256"]
     #: further claims that must have these values: `{ azp = "…" }`
     claims: dict[str, str] = {}

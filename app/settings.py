@@ -115,6 +115,12 @@ class Settings(BaseSettings):
         """`trusted_proxies`, parsed."""
         return tuple(ipaddress.ip_network(part, strict=False) for part in self.trusted_proxies)
 
+    @property
+    def base_url(self) -> str:
+        """Where providers reach us, as far as we are told."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.public_url or f"http://{host}:{self.port}"
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -1,19 +1,24 @@
 """What an operator registers to hear: a webhook, its keywords and replies, and the packs of legally expected words."""
 
+import re
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import phonenumbers
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 
 from app.errors import BadInput
 from app.events import Category, Status
+from app.reply import NO_NUL, GivenReply
 from app.scheme import Scheme
 from app.spec import Spec
 
 NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 CUSTOM = "custom"
+#: of a subscriber's attribute, and how long its value may be
+ATTRIBUTE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+ATTRIBUTE_LENGTH = 2_000
 
 
 class KeywordList(Spec):
@@ -21,17 +26,20 @@ class KeywordList(Spec):
 
     #: None keeps the defaults (and packs); a list replaces the defaults
     keywords: list[str] | None = None
-    #: None: the standard text of the category; "": no reply; "@name": a named text of [replies]
-    reply: str | None = None
+    #: None: the standard text of the category; "": no reply; "@name": one of [replies]; a table: a rich reply
+    reply: GivenReply | None = None
 
 
 class CustomKeywords(Spec):
     """The operator's own category, which may record a preference of the subscriber."""
 
     keywords: list[str] = Field(min_length=1)
-    reply: str | None = None
+    reply: GivenReply | None = None
     #: name = value, recorded as a profile attribute
-    preference: dict[str, str] = Field({}, max_length=1)
+    preference: dict[
+        Annotated[str, Field(pattern=f"^{ATTRIBUTE_NAME.pattern}$")],
+        Annotated[str, Field(max_length=ATTRIBUTE_LENGTH), NO_NUL],
+    ] = Field({}, max_length=1)
 
 
 class Keywords(Spec):
@@ -70,6 +78,8 @@ class Webhook(Spec):
     program: str = Field("default", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     #: ISO 3166, for numbers in national form
     region: str | None = None
+    #: numbers come with country code and without plus; as the provider file says, unless said here
+    international: bool | None = None
     #: the account that ids are unique in; the provider's slug unless said otherwise
     account: str | None = None
     packs: list[str] = []
@@ -114,6 +124,10 @@ class Webhook(Spec):
         """The live secrets as bytes; empty ones are none."""
         given = self.secret if isinstance(self.secret, list) else [self.secret] if self.secret else []
         return tuple(s.get_secret_value().encode() for s in given if s.get_secret_value())
+
+    def is_international(self, provider: bool) -> bool:
+        """Whether numbers come with country code and without plus; `provider`: as its file says."""
+        return provider if self.international is None else self.international
 
     @property
     def verify_tokens(self) -> tuple[bytes, ...]:

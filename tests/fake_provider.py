@@ -5,7 +5,7 @@ import json
 import ssl
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -74,6 +74,8 @@ class FakeProvider:
     port: int = 0
     requests: list[Received] = field(default_factory=list)
     plan: deque[Reply] = field(default_factory=deque)
+    judge: "Callable[[Received], Reply | None] | None" = None
+    """Looks at each request before the plan does; None: nothing against it."""
     connections: int = 0
     open: set[asyncio.StreamWriter] = field(default_factory=set)
     loop: asyncio.AbstractEventLoop | None = None
@@ -108,13 +110,16 @@ class FakeProvider:
         method, target, _ = first.split(" ")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         body = await reader.readexactly(int(headers.get("content-length", "0")))
-        self.requests.append(Received(method, target, headers, body))
-        taken = answer(201, {"sid": f"SM{len(self.requests)}"})
-        reply = self.plan.popleft() if self.plan else taken
+        request = Received(method, target, headers, body)
+        self.requests.append(request)
+        reply = (self.judge(request) if self.judge else None) or self._planned()
         await asyncio.sleep(reply.pause)
         writer.write(reply.data)
         await writer.drain()
         return reply.keep
+
+    def _planned(self) -> Reply:
+        return self.plan.popleft() if self.plan else answer(201, {"sid": f"SM{len(self.requests)}"})
 
 
 @contextmanager

@@ -226,3 +226,72 @@ def test_a_webhook_without_sender_answers_from_the_number_that_was_written_to() 
 
     assert [row.sender for row in changes.outbox] == ["+14155550177", COMPANY]
     assert RULES.sender == COMPANY
+
+
+# --- rich replies -------------------------------------------------------------------------------------------------
+
+
+def test_a_rich_reply_is_queued_with_its_suggestions_and_leaves_its_text_as_evidence() -> None:
+    bye = {"text": "Bye.", "suggestions": [{"text": "START"}], "fallback": "Bye. Reply START to come back."}
+
+    changes = decided(said("STOP", rules=rules_of(keywords={"opt_out": {"reply": bye}})))
+
+    content = '{"suggestions":[{"text":"START"}],"fallback":"Bye. Reply START to come back."}'
+    assert [(row.text, row.content) for row in changes.outbox] == [("Bye.", content)]
+    assert [row.reply_text for row in changes.evidence] == ["Bye."]
+
+
+# --- messages of which a part is missing --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fragment", ["incomplete", "late part"])
+@pytest.mark.parametrize(
+    ("text", "category", "keyword"),
+    [
+        ("STOP", "opt_out", "STOP"),
+        ("START", "default", ""),  # the rest may say: "… not"
+        ("JOIN", "default", ""),
+        ("HELP", "default", ""),
+        ("DAILY", "default", ""),
+        ("hello", "default", ""),
+    ],
+)
+def test_a_fragment_may_take_a_person_out_and_nothing_else(
+    text: str, category: str, keyword: str, fragment: str
+) -> None:
+    changes = decided(said(text, fragment=fragment))
+
+    rule = "default keyword" if keyword else fragment
+    assert [(row.category, row.rule, row.keyword) for row in changes.inbound] == [(category, rule, keyword)]
+    assert {row.new_state for row in changes.ledger} == ({"opted_out"} if keyword else set())
+    assert changes.attributes == {}
+
+
+def test_a_fragment_that_the_provider_flags_as_an_opt_out_is_one() -> None:
+    changes = decided(said("and no more", fragment="late part", provider_category=Category.OPT_OUT))
+
+    assert [(row.category, row.rule, row.reply) for row in changes.inbound] == [("opt_out", "provider flag", "queued")]
+
+
+@pytest.mark.parametrize(
+    ("text", "fragment", "reply"),
+    [
+        ("hello", "incomplete", "queued"),
+        ("hello", "late part", "its message was answered without it"),
+        ("STOP", "late part", "queued"),
+    ],
+)
+def test_a_late_part_is_not_answered_again_but_for_an_opt_out(text: str, fragment: str, reply: str) -> None:
+    rules = rules_of(policy=Policy(default_every=timedelta(0)), keywords=QUIET)
+
+    changes = decided(said(text, rules=rules, fragment=fragment))
+
+    assert [row.reply for row in changes.inbound] == [reply]
+
+
+def test_a_message_of_parts_counts_from_its_first_and_its_reply_may_wait_from_its_last() -> None:
+    changes = decided(said("STOP", begun_at=NOON - MINUTE))
+
+    assert [(row.effective_at, row.received_at) for row in changes.inbound] == [(NOON - MINUTE, NOON)]
+    assert changes.consent["default", CHARLIE].since == NOON - MINUTE
+    assert [row.deadline for row in changes.outbox] == [NOON + 5 * MINUTE]

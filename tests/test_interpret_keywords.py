@@ -3,12 +3,15 @@ from typing import Any
 
 import orjson
 import pytest
+from pydantic import ValidationError
 
 from app.errors import BadInput
 from app.events import Category, ConsentState, Standing
-from app.interpret import Explanation, explain, unreachable
+from app.interpret import Explanation, Rules, explain, unreachable
 from app.interpret.classify import classify
 from app.interpret.keywords import DEFAULTS, Match
+from app.interpret.replies import Wording
+from app.reply import Reply
 from app.webhook import Pack
 from tests.interpreting import NOON, PACKS, RULES, rules_of, webhook_of
 
@@ -206,8 +209,13 @@ def test_the_provider_has_its_say(normal: str, flag: Category | None, match: Mat
 # --- texts and the list version -----------------------------------------------------------------------------------
 
 
+def texts_of(rules: Rules) -> dict[Category, str]:
+    assert {reply.content for reply in rules.replies.values()} == {""}
+    return {category: reply.text for category, reply in rules.replies.items()}
+
+
 def test_standard_texts_stand_in_where_the_operator_gives_none() -> None:
-    assert rules_of().replies == {
+    assert texts_of(rules_of()) == {
         Category.OPT_OUT: "You are unsubscribed and will receive no more messages. Reply HELP for help.",
         Category.OPT_IN: "You are subscribed. Message frequency varies. Msg & data rates may apply. "
         "Reply HELP for help, STOP to end.",
@@ -220,13 +228,13 @@ def test_standard_texts_stand_in_where_the_operator_gives_none() -> None:
 
 
 def test_every_standard_text_fits_into_one_message() -> None:
-    assert [text for text in rules_of().replies.values() if len(text) > 160 or not text.isascii()] == []
+    assert [text for text in texts_of(rules_of()).values() if len(text) > 160 or not text.isascii()] == []
 
 
 def test_standard_texts_name_words_that_are_heard() -> None:
     words = {"opt_out": {"keywords": ["ARRET"]}, "help": {"keywords": []}, "opt_in": {"keywords": ["OUI", "SI"]}}
 
-    texts = rules_of(keywords=words).replies
+    texts = texts_of(rules_of(keywords=words))
 
     assert texts[Category.DOUBLE_OPT_IN] == (
         "Reply OUI to confirm that you want our messages. Message frequency varies. Msg & data rates may apply. "
@@ -237,7 +245,7 @@ def test_standard_texts_name_words_that_are_heard() -> None:
 def test_a_usual_word_that_means_something_else_is_not_named() -> None:
     words = {"opt_in": {"keywords": ["JOIN"]}, "custom": [{"keywords": ["YES"]}]}
 
-    assert rules_of(keywords=words).replies[Category.DOUBLE_OPT_IN].startswith("Reply JOIN to confirm")
+    assert texts_of(rules_of(keywords=words))[Category.DOUBLE_OPT_IN].startswith("Reply JOIN to confirm")
 
 
 def test_replies_are_written_in_place_or_named_or_switched_off() -> None:
@@ -251,11 +259,80 @@ def test_replies_are_written_in_place_or_named_or_switched_off() -> None:
     rules = rules_of({"hello": "Hello you"}, keywords=words)
 
     assert [rules.replies[c] for c in (Category.OPT_IN, Category.OPT_OUT, Category.DEFAULT)] == [
-        "Hello you",
-        "",
-        "Thanks!",
+        Wording("Hello you"),
+        Wording(""),
+        Wording("Thanks!"),
     ]
-    assert rules.custom_replies == ("Hello you", "")
+    assert rules.custom_replies == (Wording("Hello you"), Wording(""))
+
+
+RICH = {"text": "More?", "suggestions": [{"text": "YES"}, {"text": "Site", "url": "https://acme.example"}]}
+CONTENT = '{"suggestions":[{"text":"YES"},{"text":"Site","url":"https://acme.example"}]}'
+
+
+def test_a_rich_reply_is_written_in_place_or_named() -> None:
+    words = {
+        "help": {"reply": RICH | {"fallback": "More? Reply YES"}},
+        "default": {"reply": "@more"},
+        "custom": [{"keywords": ["A"], "reply": {"text": "Only a text"}}],
+    }
+
+    rules = rules_of({"more": Reply(**RICH)}, keywords=words)
+
+    fallback = CONTENT[:-1] + ',"fallback":"More? Reply YES"}'
+    assert rules.replies[Category.HELP] == Wording("More?", fallback, "More? Reply YES")
+    assert rules.replies[Category.DEFAULT] == Wording("More?", CONTENT)
+    assert rules.custom_replies == (Wording("Only a text"),)
+
+
+def test_a_fallback_that_comes_back_is_known_as_ours_and_a_suggestion_is_what_people_answer() -> None:
+    words = {"default": {"reply": RICH | {"fallback": "Reply to hear more!"}}}
+
+    rules = rules_of(keywords=words)
+
+    assert {"more", "reply to hear more"} <= rules.own_texts
+    assert {"yes", "site"} & rules.own_texts == set()
+
+
+def test_suggestions_are_part_of_the_list_version() -> None:
+    plain = rules_of(keywords={"default": {"reply": "More?"}})
+    rich = rules_of(keywords={"default": {"reply": RICH}})
+
+    assert plain.list_version != rich.list_version
+    assert orjson.loads(rich.lists)["default"] == {
+        "keywords": {},
+        "reply": "More?",
+        "content": orjson.loads(CONTENT),
+    }
+
+
+@pytest.mark.parametrize(
+    ("reply", "sentence"),
+    [
+        (7, "is neither a text nor a table with a text"),
+        ("a\0b", "has a NUL character in it"),
+        ({}, "Field required"),
+        ({"text": ""}, "at least 1 character"),
+        ({"text": "x" * 1601}, "at most 1600 characters"),
+        ({"text": "Hi", "fallback": "x" * 1601}, "at most 1600 characters"),
+        ({"text": "Hi", "buttons": []}, "Extra inputs are not permitted"),
+        ({"text": "Hi", "suggestions": [{"text": "x" * 26}]}, "at most 25 characters"),
+        ({"text": "Hi", "suggestions": [{"text": ""}]}, "at least 1 character"),
+        ({"text": "Hi", "suggestions": [{"text": "Yes"}] * 12}, "at most 11 items"),
+        ({"text": "Hi", "suggestions": [{"text": "Site", "url": "javascript:alert(1)"}]}, "match pattern"),
+        ({"text": "Hi", "suggestions": [{"text": "Call", "phone": "911"}]}, "match pattern"),
+        ({"text": "Hi", "suggestions": [{"text": "Yes", "postback": "x" * 2049}]}, "at most 2048 characters"),
+        (
+            {"text": "Hi", "suggestions": [{"text": "Both", "url": "https://acme.example", "phone": "+14155550100"}]},
+            "opens a url or dials a phone, not both",
+        ),
+    ],
+)
+def test_a_reply_that_no_phone_could_show_is_refused_with_one_sentence(reply: object, sentence: str) -> None:
+    with pytest.raises(ValidationError, match=sentence) as refused:
+        webhook_of(keywords={"default": {"reply": reply}})
+
+    assert refused.value.error_count() == 1
 
 
 def test_the_list_version_names_exactly_these_lists_and_texts() -> None:

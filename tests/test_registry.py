@@ -12,6 +12,8 @@ from app.events import Category
 from app.record import registry, tables, tokens
 from app.record.database import Database
 from app.record.vault import Vault
+from app.reply import Reply, Suggestion
+from app.serve import apply
 from app.serve.takeover import take_over
 from app.webhook import CustomKeywords, KeywordList, Keywords, Webhook
 from tests.serving import serving
@@ -120,6 +122,64 @@ def test_saving_what_is_there_changes_nothing_and_a_change_keeps_the_url(databas
     assert unchanged == before
     assert outcome == "changed"
     assert after == before._replace(version=6, webhooks=[before.webhooks[0]._replace(webhook=changed)])
+
+
+def test_a_rich_reply_is_kept_whole_in_place_and_by_its_name(database: Database) -> None:
+    more = Reply(text="More?", suggestions=[Suggestion(text="YES")], fallback="More? Reply YES")
+    asking = INBOUND.model_copy(update={"keywords": Keywords(help=KeywordList(reply=more))})
+    register(database)
+
+    with database.writers.begin() as conn:
+        outcomes = [
+            registry.save_reply(conn, "thanks", more, LATER),
+            registry.save_reply(conn, "thanks", more, LATER),
+            registry.save_webhook(conn, VAULT, asking, LATER),
+            registry.save_webhook(conn, VAULT, asking, LATER),
+        ]
+    rich = everything(database)
+    plain = database.write_now(lambda conn: registry.save_reply(conn, "thanks", "More?", LATER))
+
+    assert outcomes == ["changed", "unchanged", "changed", "unchanged"]
+    assert (rich.replies, rich.webhooks[0].webhook) == ({"thanks": more}, asking)
+    assert (plain, everything(database).replies) == ("changed", {"thanks": "More?"})
+
+
+def test_a_rich_reply_is_given_by_api_and_by_file_and_shown_as_it_was_given(database_url: str) -> None:
+    rich = {"text": "More?", "suggestions": [{"text": "YES"}, {"text": "Call", "phone": "+14155550100"}]}
+    with serving(database_url) as served:
+        created = served.ask("POST", "/v1/replies", {"name": "more", **rich})
+        changed = served.ask("PUT", "/v1/replies/more", {"text": "More?", "fallback": "More? Reply YES"})
+        refused = served.ask("POST", "/v1/replies", {"name": "x", "text": "Hi", "suggestions": [{"text": ""}]})
+        by_file = served.write(
+            lambda conn: apply.apply(
+                conn, served.parts.vault, served.parts.catalogue, apply.parse({"replies": {"file": rich}}), NOW
+            )
+        )
+        shown = served.ask("GET", "/v1/replies").json["items"]
+
+    assert (created.status, created.json) == (201, {"name": "more", **rich})
+    assert changed.json == {"name": "more", "text": "More?", "fallback": "More? Reply YES"}
+    assert refused.status == 422
+    assert by_file.replies == {"file": "created"}
+    assert shown == [{"name": "file", **rich}, changed.json]
+
+
+@pytest.mark.parametrize(
+    ("reply", "sentence"),
+    [
+        ("", "replies.more: String should have at least 1 character"),
+        (
+            {"text": "Hi", "suggestions": [{"text": "x" * 26}]},
+            "replies.more.suggestions.0.text: String should have at most 25 characters",
+        ),
+        (7, "replies.more: is neither a text nor a table with a text"),
+    ],
+)
+def test_a_reply_of_a_file_that_cannot_be_is_told_in_one_sentence(reply: object, sentence: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        apply.parse({"replies": {"more": reply}})
+
+    assert str(refused.value) == sentence
 
 
 def test_a_new_secret_alone_is_a_change(database: Database) -> None:

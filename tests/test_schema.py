@@ -4,7 +4,7 @@ import pytest
 import sqlalchemy as sa
 
 from app import changes
-from app.record import schema, tables
+from app.record import joining, schema, tables
 from app.record.database import Database
 
 EXTRA = {
@@ -38,9 +38,24 @@ def test_migrations_go_up_down_and_up_again_and_equal_the_tables(database: Datab
         (changes.MessageRow, tables.messages),
         (changes.AttributeRow, tables.profile_attributes),
         (changes.WorkRow, tables.work_list),
+        (joining.Part, tables.inbound_parts),
     ],
 )
 def test_the_fields_of_a_row_are_the_columns_of_its_table(row: type, table: sa.Table) -> None:
     columns = [column.name for column in table.columns if column.name not in EXTRA.get(table.name, set())]
 
     assert list(row._fields) == columns
+
+
+def test_the_code_of_the_release_before_writes_into_the_new_tables(database: Database) -> None:
+    """It knows no rich replies, so it leaves their column out."""
+
+    def write(conn: sa.Connection) -> None:
+        conn.exec_driver_sql(
+            "INSERT INTO replies (name, text, updated_at) VALUES ('a', 'Hi', '2026-11-22T12:00:00+00:00')"
+        )
+
+    database.write_now(write)
+
+    query = "SELECT text, content FROM replies"
+    assert database.read_now(lambda conn: [tuple(row) for row in conn.exec_driver_sql(query)]) == [("Hi", "")]

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from app.errors import SendFailed
 from app.send.connection import Answer
 from app.send.destinations import Destinations
+from app.send.fetch import fetch
 from app.send.http import IDLE_SECONDS, Client
 from tests import fake_provider
 from tests.fake_provider import CUT, DROP, HANG, FakeProvider, Reply, answer, chunked, redirect
@@ -138,6 +139,19 @@ def test_an_answer_beyond_the_limit_is_broken_off(provider: FakeProvider) -> Non
 
     assert str(failure) == "127.0.0.1 did not answer: the answer is larger than 1048576 bytes"
     assert failure.departed
+
+
+def test_a_call_may_have_a_limit_of_its_own_on_a_connection_that_had_another(provider: FakeProvider) -> None:
+    provider.plan.extend([answer(201, b"x" * 1000), answer(201, b"x" * 1000), answer(201, b"x" * 1000)])
+
+    async def story(client: Client) -> None:
+        await client.request("POST", provider.url, {}, b"x", timeout=5)
+        await client.request("POST", provider.url, {}, b"x", timeout=5, limit=2000)
+        await client.request("POST", provider.url, {}, b"x", timeout=5, limit=1000)
+
+    with pytest.raises(SendFailed, match="larger than 1000 bytes"):
+        calling(story)
+    assert provider.connections == 1
 
 
 def test_headers_without_end_are_broken_off(provider: FakeProvider) -> None:
@@ -285,6 +299,47 @@ def test_a_forbidden_destination_is_not_even_connected_to(provider: FakeProvider
         "127.0.0.1 is a private address; where that is meant, add it to TEXTBACK_ALLOWED_PRIVATE_DESTINATIONS"
     )
     assert (failure.permanent, failure.departed) == (True, False)
+    assert provider.connections == 0
+
+
+# --- documents ----------------------------------------------------------------------------------------------------
+
+
+def test_a_document_is_fetched(provider: FakeProvider) -> None:
+    provider.plan.append(answer(200, b"-----BEGIN CERTIFICATE-----"))
+
+    found = calling(lambda client: fetch(client, f"{provider.url}/key.pem"))
+
+    assert found == b"-----BEGIN CERTIFICATE-----"
+    assert [(request.method, request.target, request.body) for request in provider.requests] == [
+        ("GET", "/key.pem", b"")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        pytest.param(answer(404, b"no"), "the answer was 404", id="not there"),
+        pytest.param(redirect("http://127.0.0.1/elsewhere"), "the answer was 302", id="elsewhere"),
+        pytest.param(answer(200, b"x" * 70_000), "larger than 65536 bytes", id="too large"),
+        pytest.param(DROP, "closed before the answer was complete", id="no answer"),
+    ],
+)
+def test_a_document_that_cannot_be_had_is_a_failure_without_its_url(
+    provider: FakeProvider, reply: Reply, reason: str
+) -> None:
+    provider.plan.append(reply)
+
+    with pytest.raises(SendFailed) as caught:
+        calling(lambda client: fetch(client, f"{provider.url}/confirm?Token=s3cret"))
+
+    assert reason in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_document_at_a_private_address_is_not_fetched(provider: FakeProvider) -> None:
+    with pytest.raises(SendFailed, match="is a private address"):
+        calling(lambda client: fetch(client, provider.url), allowed=())
     assert provider.connections == 0
 
 

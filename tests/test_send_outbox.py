@@ -77,6 +77,14 @@ def test_a_claim_brings_the_reply_and_how_its_recipient_stands(database: Databas
     )  # fmt: skip
 
 
+def test_a_rich_reply_is_claimed_with_its_suggestions(database: Database) -> None:
+    content = '{"suggestions":[{"text":"YES"}]}'
+    queue(database, 1, BOB, content=content)
+    queue(database, 2, ALICE)
+
+    assert [row.content for row in claim(database)] == [content, ""]
+
+
 def test_whoever_never_said_anything_is_nobody(database: Database) -> None:
     queue(database, 1, CHARLIE)
 

@@ -5,6 +5,7 @@
 | recorded, or seen before                        | the provider's 2xx | the event, once     |
 | known and uninteresting, or not understood      | the provider's 2xx | the raw request     |
 | no such webhook                                 | 404               | nothing             |
+| the provider only tries the URL                 | what it wants     | nothing; proved: the raw request |
 | not proved                                      | 401, empty        | a bounded quarantine |
 | body or headers over the limit, or too slow     | 413, 431, 408     | a counter           |
 | secret missing, store away or slower than the provider waits | 503 + Retry-After | nothing |
@@ -22,17 +23,19 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import metrics
 from app.accept.access_log import AccessLog
+from app.accept.answers import rendered
 from app.accept.body import Gone, TooLarge, read_body, read_headers
 from app.accept.origin import Origin
+from app.accept.outside import Outside
 from app.accept.patience import Patience
 from app.accept.quarantine import Quarantine, RefusedRequest
-from app.errors import NotReady, Refused
+from app.errors import KeyWanted, NotReady, Refused
 from app.events import Heard, Recorded
-from app.flow import Line, Switchboard, hear
-from app.provider import Answer
+from app.flow import Hearing, hear
 from app.record.writer import Writer
 from app.request import Request
 from app.settings import Settings
+from app.switchboard import Line, Switchboard
 
 log = structlog.get_logger()
 
@@ -52,14 +55,17 @@ class WebhookDoor:
         settings: Settings,
         switchboard: Switchboard,
         writer: Writer,
+        *,
         quarantine: Quarantine,
         access_log: AccessLog,
+        outside: Outside,
     ) -> None:
         self._settings = settings
         self._switchboard = switchboard
         self._writer = writer
         self._quarantine = quarantine
         self._access_log = access_log
+        self._outside = outside
         self._origin = Origin(settings)
         self._reading = Patience(_hang_up)
         self._committing = Patience(_tell_to_come_again)
@@ -109,19 +115,32 @@ class WebhookDoor:
     ) -> "tuple[int, list[tuple[bytes, bytes]], bytes, str]":
         if line is None:
             return 404, _EMPTY, b"", "unknown"
-        if scope["method"] == "OPTIONS":
+        if scope["method"] == "OPTIONS" and line.shake is None:
             return 204, _ALLOW, b"", "options"
         if scope["method"] not in METHODS:
             return 405, [*_EMPTY, *_ALLOW], b"", "method"
         request = await self._request(line, scope, receive, at)
         try:
-            heard, answer = hear(line, request)
+            heard, answer, _ = await self._hear(line, request)
         except Refused as error:
             self._quarantine.add(RefusedRequest(line.webhook.name, str(error), request, line.hidden))
             metrics.REFUSED.labels(line.webhook.name).inc()
             return 401, _EMPTY, b"", "refused"
+        if heard is None:
+            return *rendered(answer), "handshake"
         recorded = await self._commit(line, self._writer.record(heard))
-        return *_rendered(answer), _outcome(heard, recorded)
+        return *rendered(answer), _outcome(heard, recorded)
+
+    async def _hear(self, line: Line, request: Request) -> Hearing:
+        """Heard; where a public key is wanted it is fetched, and where a URL must be called to confirm, it is."""
+        try:
+            hearing = hear(line, request)
+        except KeyWanted as wanted:
+            await self._outside.fetch_key(wanted.url)
+            hearing = hear(line, request)
+        if hearing.visit:
+            await self._outside.visit(hearing.visit)
+        return hearing
 
     async def _request(self, line: Line, scope: Scope, receive: Receive, at: datetime) -> Request:
         headers = read_headers(scope["headers"])
@@ -138,6 +157,7 @@ class WebhookDoor:
             at,
             query=query,
             client=self._origin.client(scope, headers),
+            via_proxy=self._origin.via_proxy(scope),
         )
 
     async def _commit(self, line: Line, future: "asyncio.Future[Recorded]") -> Recorded:
@@ -159,15 +179,6 @@ _EMPTY = [(b"content-length", b"0")]
 _CLOSE = [(b"content-length", b"0"), (b"connection", b"close")]
 _LATER = [(b"content-length", b"0"), (b"retry-after", _RETRY_AFTER)]
 _ALLOW = [(b"allow", ", ".join(METHODS).encode())]
-
-
-@lru_cache(maxsize=1024)
-def _rendered(answer: Answer) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    body = answer.body.encode()
-    headers = [] if answer.status == 204 else [(b"content-length", str(len(body)).encode())]
-    if answer.content_type:
-        headers.append((b"content-type", answer.content_type.encode()))
-    return answer.status, headers, body
 
 
 def _outcome(heard: Heard, recorded: Recorded) -> str:

@@ -34,6 +34,10 @@ class Origin:
         hops = [hop.strip() for hop in forwarded.split(",")]
         return next((hop for hop in reversed(hops) if not self._trusts(hop)), hops[0])
 
+    def via_proxy(self, scope: Scope) -> bool:
+        """Whether a trusted proxy brought it, so that headers which such a proxy sets are believed."""
+        return bool(self._proxies) and bool(scope.get("client")) and self._trusts(scope["client"][0])
+
     def _base(self, scope: Scope, headers: Mapping[str, str]) -> str:
         scheme, host, prefix = scope["scheme"], headers.get("host", ""), ""
         if scope.get("client") and self._trusts(scope["client"][0]):

@@ -4,8 +4,8 @@ from binascii import b2a_base64
 
 from app.authenticate.evidence import Verifier, header, matching, numbered
 from app.errors import Refused
-from app.scheme import BasicScheme
 from app.request import Request
+from app.scheme import BasicScheme
 
 
 def verifier(scheme: BasicScheme, secrets: tuple[bytes, ...]) -> Verifier:

@@ -1,18 +1,20 @@
 """Base64 HMAC-SHA1 over the public URL and the form, in header x-twilio-signature.
 
-https://www.twilio.com/docs/usage/webhooks/webhooks-security. There is no timestamp and no nonce; repeats are known
+https://www.twilio.com/docs/usage/webhooks/webhooks-security; SignalWire does the same, but for names that come several
+times: https://developer.signalwire.com/guides/webhook-security. There is no timestamp and no nonce; repeats are known
 by the message's id. This runs for every request, before anything is believed: microseconds count.
 """
 
 import hmac
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
+from operator import itemgetter
 
 from app.authenticate.evidence import Verifier, digest_shape, encode, header, matching, numbered
 from app.errors import Refused
+from app.request import Pairs, Request, parse_pairs
 from app.scheme import TwilioScheme
-from app.request import Request, parse_pairs
 
 _SHAPE = digest_shape("base64", 20)
 _PORTS = {"https": ":443", "http": ":80"}
@@ -26,13 +28,13 @@ Key = tuple[hmac.HMAC, str]
 
 def verifier(scheme: TwilioScheme, secrets: tuple[bytes, ...]) -> Verifier:
     """Expects the signature of URL and sorted form, or, for a JSON body, of a URL that holds the body's hash."""
-    name = scheme.header.lower()
+    name, joined = scheme.header.lower(), _JOINED[scheme.repeats]
     # copying a keyed hash costs two thirds of making one
     keys = [(hmac.new(secret, digestmod="sha1"), evidence) for secret, evidence in numbered("twilio", secrets)]
 
     def verify(request: Request) -> str:
         given = header(request, name)
-        form = _signed_form(request)
+        form = _signed_form(request, joined)
         evidence = matching(given, _signatures(keys, request.url, form))
         if evidence is None:
             raise Refused(_reason(name, given, request.url, form))
@@ -60,10 +62,23 @@ def _urls(url: str) -> Iterator[str]:
         yield protocol + host + ("" if port else _PORTS[protocol]) + rest
 
 
-def _signed_form(request: Request) -> str:
-    """Names and values as they are signed: sorted by name, equal pairs once, several values of a name sorted too."""
+def _sorted_once(form: Pairs) -> str:
+    """Sorted by name; equal pairs once, several values of a name sorted too."""
+    return "".join(map("".join, sorted(set(form))))
+
+
+def _kept(form: Pairs) -> str:
+    """Sorted by name; several values of a name as they came."""
+    return "".join(map("".join, sorted(form, key=itemgetter(0))))
+
+
+_JOINED: dict[str, Callable[[Pairs], str]] = {"sorted": _sorted_once, "kept": _kept}
+
+
+def _signed_form(request: Request, joined: Callable[[Pairs], str]) -> str:
+    """Names and values, one behind the other."""
     if request.method != "GET" and request.form:
-        return "".join(map("".join, sorted(set(request.form))))
+        return joined(request.form)
     _check_body(request)
     return ""
 

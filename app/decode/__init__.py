@@ -5,6 +5,9 @@ item) or an undecoded request, and loses none of its neighbours.
 """
 
 from app.decode.compile import decoder
+from app.decode.explained import Explained, explained_json
+from app.decode.handshake import Shaken, handshaker
+from app.decode.reading import explain_reading
 from app.decode.sample import check_sample
 
-__all__ = ["check_sample", "decoder"]
+__all__ = ["Explained", "Shaken", "check_sample", "decoder", "explain_reading", "explained_json", "handshaker"]

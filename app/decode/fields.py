@@ -1,19 +1,28 @@
-"""The values and conditions of a provider file, compiled once into functions over the items of a request."""
+"""The values of a provider file, compiled once into functions over the items of a request."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import takewhile
 
-from app.decode.paths import Frame, Get, value_at
-from app.provider import Alternative, Condition, Value, When
+from app.decode.conditions import Test, condition_of
+from app.decode.paths import Frame, Get, as_text, value_at
+from app.decode.wrapping import unwrapped
+from app.errors import Unreadable
+from app.expression import expression
+from app.provider import Alternative, Value
 
 Text = Callable[[Frame], str]
-"""The text of a field; empty where there is none."""
+"""The text of a field; empty where there is none. Raises Unreadable."""
 
-Test = Callable[[Frame], bool]
+Finish = Callable[[str], str]
+"""From what stands at a path to the value."""
+
+#: indexes that `{i}` takes; no message has more parts
+MOST_INDEXES = 255
 
 
 def text_of(value: Value | None) -> Text:
-    """The first alternative that has a value."""
+    """The first alternative that has a value. Raises BadInput."""
     texts = texts_of(value)
     if len(texts) < 2:
         return texts[0] if texts else _constant("")
@@ -29,27 +38,22 @@ def text_of(value: Value | None) -> Text:
 
 
 def texts_of(value: Value | None) -> list[Text]:
-    """Each alternative for itself."""
-    return [_alternative(one) for one in _listed(value)]
+    """Each alternative for itself. Raises BadInput."""
+    return [_alternative(one) for one in listed(value)]
 
 
 def spelt(value: Value | None) -> str:
     """Where a value is looked for, for people: `ButtonText or Body`."""
-    return " or ".join(one if isinstance(one, str) else one.path or repr(one.const) for one in _listed(value))
+    return " or ".join(spelt_one(one) for one in listed(value))
 
 
-def as_text(value: Any) -> str:
-    """A leaf of a tree as text; objects, arrays and null have none."""
-    if type(value) is str:
-        return value
-    if value is None or type(value) in (dict, list):
-        return ""
-    if type(value) is bool:
-        return "true" if value else "false"
-    return str(int(value) if type(value) is float and value.is_integer() else value)
+def spelt_one(one: str | Alternative) -> str:
+    """Where an alternative looks, for people."""
+    return one if isinstance(one, str) else one.path or one.expr or repr(one.const)
 
 
-def _listed(value: Value | None) -> list[str | Alternative]:
+def listed(value: Value | None) -> list[str | Alternative]:
+    """The alternatives of a value."""
     if value is None:
         return []
     return value if isinstance(value, list) else [value]
@@ -58,13 +62,16 @@ def _listed(value: Value | None) -> list[str | Alternative]:
 def _alternative(one: str | Alternative) -> Text:
     if isinstance(one, str):
         return _plain(value_at(one))
-    text = _plain(value_at(one.path)) if one.path else _constant(one.const)
-    if one.prefix or one.suffix:
-        text = _cut(text, one.prefix, one.suffix)
-    if one.none:
-        text = _unless(text, frozenset(one.none))
+    text = _source(one, _finish(one))
     text = _guarded(text, condition_of(one.when).holds) if one.when else text
-    return _among(value_at(one.among), text) if one.among else text
+    return _among(value_at(one.among), text, one.join) if one.among else text
+
+
+def _source(one: Alternative, finish: Finish | None) -> Text:
+    if one.join is not None and "{i}" in one.path:
+        return _indexed(one.path, one.join, finish or str)
+    text = _constant(one.const) if one.const else _worked_out(one.expr) if one.expr else _plain(value_at(one.path))
+    return text if finish is None else _finished(text, finish)
 
 
 def _plain(get: Get) -> Text:
@@ -79,87 +86,70 @@ def _constant(const: str) -> Text:
     return lambda _: const
 
 
-def _cut(text: Text, prefix: str, suffix: str) -> Text:
-    return lambda frame: text(frame).removeprefix(prefix).removesuffix(suffix)
+def _worked_out(expr: str) -> Text:
+    work_out = expression(expr)
+    return lambda frame: as_text(work_out(frame.item))
 
 
-def _unless(text: Text, none: frozenset[str]) -> Text:
-    def known(frame: Frame) -> str:
-        found = text(frame)
-        return "" if found in none else found
+def _indexed(path: str, join: str, finish: Finish) -> Text:
+    """The values at `text_0`, `text_1`… or `text_1`, `text_2`…, up to the first that is not there."""
+    gets = [value_at(path.replace("{i}", str(index))) for index in range(MOST_INDEXES + 1)]
 
-    return known
+    def text(frame: Frame) -> str:
+        start = 0 if gets[0](frame) is not None else 1
+        present = takewhile(lambda value: value is not None, (get(frame) for get in gets[start:]))
+        return _joined((finish(as_text(value)) for value in present), join)
+
+    return text
+
+
+def _joined(texts: Iterable[str], join: str) -> str:
+    return join.join(filter(None, texts))
 
 
 def _guarded(text: Text, holds: Test) -> Text:
     return lambda frame: text(frame) if holds(frame) else ""
 
 
-def _among(array: Get, text: Text) -> Text:
-    def first(frame: Frame) -> str:
+def _among(array: Get, text: Text, join: str | None) -> Text:
+    def among(frame: Frame) -> str:
         items = array(frame)
         texts = (text(Frame(item, frame)) for item in (items if type(items) is list else ()))
-        return next(filter(None, texts), "")
+        return next(filter(None, texts), "") if join is None else _joined(texts, join)
 
-    return first
-
-
-class Check(NamedTuple):
-    """One line of a condition, and how to say what it wants."""
-
-    holds: Test
-    wants: str
+    return among
 
 
-class Compiled(NamedTuple):
-    """A condition; an empty one always holds."""
-
-    holds: Test
-    choices: list[list[Check]]
-
-    def lacks(self, frame: Frame) -> str:
-        """What is missing for it to hold, for people."""
-        first = [next((check.wants for check in checks if not check.holds(frame)), "") for checks in self.choices]
-        return " or ".join(dict.fromkeys(first))
+def _finished(text: Text, finish: Finish) -> Text:
+    return lambda frame: finish(text(frame))
 
 
-def condition_of(when: When) -> Compiled:
-    """Compiles a condition, or several of which one must hold."""
-    choices = [_checks(condition) for condition in (when if isinstance(when, list) else [when])]
-    tests = [_all([check.holds for check in checks]) for checks in choices]
-    return Compiled(tests[0] if len(tests) == 1 else lambda frame: any(test(frame) for test in tests), choices)
+def _finish(one: Alternative) -> Finish | None:
+    """Affixes cut off, then what means "none" left out, then unwrapped; None: there is nothing to be done."""
+    steps: list[Finish] = []
+    if one.prefix or one.suffix:
+        steps.append(lambda text: text.removeprefix(one.prefix).removesuffix(one.suffix))
+    if one.none:
+        steps.append(partial(_unless, frozenset(one.none)))
+    if one.wrapping:
+        steps.append(partial(_unwrapped, one))
+    return partial(_through, steps) if len(steps) > 1 else steps[0] if steps else None
 
 
-def _all(tests: list[Test]) -> Test:
-    if len(tests) == 1:
-        return tests[0]
-
-    return lambda frame: all(test(frame) for test in tests)
-
-
-def _checks(condition: Condition) -> list[Check]:
-    return [_check(path, wanted) for path, wanted in condition.items()]
+def _through(steps: list[Finish], text: str) -> str:
+    for step in steps:
+        text = step(text)
+    return text
 
 
-def _check(path: str, wanted: bool | str | list[str]) -> Check:
-    get = value_at(path)
-    if wanted is True:
-        return Check(lambda frame: not _is_empty(get(frame)), f"a value at {path}")
-    if wanted is False:
-        return Check(lambda frame: _is_empty(get(frame)), f"nothing at {path}")
-    words = [wanted] if isinstance(wanted, str) else wanted
-    wants = f"{path} = {' or '.join(words)}"
-    folded = frozenset(word.casefold() for word in words)
-    beginnings = tuple(word[:-1] for word in folded if word.endswith("*"))
-    if beginnings:
-        return Check(lambda frame: _begins(as_text(get(frame)).casefold(), folded, beginnings), wants)
-    return Check(lambda frame: as_text(get(frame)).casefold() in folded, wants)
+def _unless(none: frozenset[str], text: str) -> str:
+    return "" if text in none else text
 
 
-def _begins(text: str, words: frozenset[str], beginnings: tuple[str, ...]) -> bool:
-    return text in words or text.startswith(beginnings)
-
-
-def _is_empty(value: Any) -> bool:
-    """Zero and false are values."""
-    return not value and (value is None or type(value) in (str, list, dict))
+def _unwrapped(one: Alternative, text: str) -> str:
+    """What cannot be unwrapped is no empty text: a STOP would be lost in it."""
+    assert one.wrapping
+    try:
+        return unwrapped(text, one.wrapping, one.charset)
+    except ValueError:
+        raise Unreadable(f"the text at {spelt_one(one)} is no {one.wrapping}") from None

@@ -1,16 +1,17 @@
 """From an item of a request to our event, by the rule of the provider file that tells this kind of event."""
 
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 
 from app.address import normalise, split_channel
 from app.decode.fields import spelt, text_of
-from app.decode.keys import fingerprint, hearing_account, joiner, stamp
+from app.decode.keys import Join, Key, fingerprint, hearing_account, joiner, stamp
 from app.decode.paths import Frame
 from app.decode.statuses import verdict_of
 from app.decode.times import time_of
 from app.errors import BadAddress, Unreadable
-from app.events import Category, Cause, Change, Event, Inbound, Receipt
+from app.events import Category, Cause, Change, Event, Inbound, Piece, Receipt
 from app.provider import EventRule, Provider
 from app.webhook import Webhook
 
@@ -21,6 +22,8 @@ Read = Callable[[Frame], Event]
 _PHONE_CHANNELS = frozenset({"sms", "mms", "rcs"})
 #: addresses are indexed, and an index takes no text of any length
 LONGEST_CHANNEL = 40
+#: the user data header of a short message counts its parts in one byte (GSM 03.40, 9.2.3.24.1)
+MOST_PARTS = 255
 
 
 def reader(rule: EventRule, provider: Provider, webhook: Webhook) -> Read | None:
@@ -41,6 +44,7 @@ def _inbound(rule: EventRule, provider: Provider, webhook: Webhook) -> Read:
     id_of, text, sender = text_of(rule.id), text_of(rule.text), _sender(rule, provider, webhook, webhook.sender or "")
     time_at = time_of(rule.time, rule.time_format)
     category, answered = _category(rule), text_of(rule.answered)
+    piece_of = _piece(rule, webhook) if rule.whole else None
 
     def read(frame: Frame) -> Inbound:
         given, channel = person(frame)
@@ -48,13 +52,17 @@ def _inbound(rule: EventRule, provider: Provider, webhook: Webhook) -> Read:
             raise Unreadable(f"an inbound message has no author at {spelt(rule.address)}")
         address, to, words = address_of(given), sender(frame), text(frame)
         provider_id, time = id_of(frame), time_at(frame)
-        if provider_id:
+        piece = piece_of(frame, address, to) if piece_of else None
+        if piece is not None:
+            key, repeats_within = _piece_key(join, provider_id, time, piece, address, to, words)
+        elif provider_id:
             key, repeats_within = join(provider_id), None
         else:
             key, repeats_within = fingerprint(join, time, address, to, words)
         return Inbound(
-            key, provider_id, address, to, words, channel, time, category(frame), bool(answered(frame)), repeats_within
-        )
+            key, provider_id, address, to, words, channel, time, category(frame), bool(answered(frame)),
+            repeats_within, piece,
+        )  # fmt: skip
 
     return read
 
@@ -67,7 +75,7 @@ def _receipt(rule: EventRule, provider: Provider, webhook: Webhook) -> Read:
     id_of, reference_of, sender = text_of(rule.id), text_of(rule.reference), _sender(rule, provider, webhook, "")
     time_at, code_of, error_of = time_of(rule.time, rule.time_format), text_of(rule.code), text_of(rule.error_text)
     part_of, parts_of = text_of(rule.part), text_of(rule.parts)
-    blocked_codes = frozenset(provider.blocked_codes)
+    blocked_codes = frozenset(provider.blocked_codes) | frozenset(webhook.blocked_codes)
 
     def read(frame: Frame) -> Receipt:
         message_id, reference = id_of(frame), reference_of(frame)
@@ -81,7 +89,7 @@ def _receipt(rule: EventRule, provider: Provider, webhook: Webhook) -> Read:
         key = join(message_id or f"ref:{reference}", recipient, word.casefold(), stamp(time), part)
         return Receipt(
             key, message_id, recipient, status, word, code, error_of(frame), sender(frame), time, reference, part,
-            _count(parts_of(frame)), blocked,
+            _number(parts_of(frame)) or 1, blocked,
         )  # fmt: skip
 
     return read
@@ -112,7 +120,7 @@ def _change(rule: EventRule, provider: Provider, webhook: Webhook) -> Read:
 
 
 def _address(provider: Provider, webhook: Webhook) -> Callable[[str], str]:
-    return partial(normalise, region=webhook.region, international=provider.international)
+    return partial(normalise, region=webhook.region, international=webhook.is_international(provider.international))
 
 
 def _person(rule: EventRule) -> Callable[[Frame], tuple[str, str]]:
@@ -172,5 +180,26 @@ def _category(rule: EventRule) -> Callable[[Frame], Category | None]:
     return category
 
 
-def _count(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and 0 < len(text) < 4 else 1
+def _number(text: str) -> int:
+    """A count of parts, or which of them it is; 0 where it is none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 4 else 0
+
+
+def _piece(rule: EventRule, webhook: Webhook) -> Callable[[Frame, str, str], Piece | None]:
+    """Which part of a long message an item is; None where it is all of it, or says what cannot be."""
+    join: Join = joiner("p", hearing_account(webhook))
+    whole_of, part_of, parts_of = text_of(rule.whole), text_of(rule.part), text_of(rule.parts)
+
+    def piece(frame: Frame, address: str, sender: str) -> Piece | None:
+        whole, number, total = whole_of(frame), _number(part_of(frame)), _number(parts_of(frame))
+        if not whole or not 1 <= number <= total <= MOST_PARTS or total == 1:
+            return None
+        return Piece(join(whole, address, sender), number, total)
+
+    return piece
+
+
+def _piece_key(join: Join, provider_id: str, time: datetime | None, piece: Piece, *told: str) -> Key:
+    """A provider may give all parts of a message one id, and parts may say the same."""
+    number = str(piece.number)
+    return Key(join(provider_id, number)) if provider_id else fingerprint(join, time, *told, piece.whole, number)

@@ -10,6 +10,7 @@ from app.request import Request
 from app.webhook import Webhook
 
 _FORM = "application/x-www-form-urlencoded"
+_KINDS = {"{": "application/json", "[": "application/json", "<": "application/xml"}
 
 
 def check_sample(provider: Provider, webhook: Webhook) -> Decoded | None:
@@ -21,7 +22,7 @@ def check_sample(provider: Provider, webhook: Webhook) -> Decoded | None:
     if webhook.sample is None:
         return None
     body = webhook.sample.strip()
-    headers = {"content-type": "application/json" if body[:1] in ("{", "[") else _FORM}
+    headers = {"content-type": _KINDS.get(body[:1], _FORM)}
     decoded = decode(Request("POST", "", headers, body.encode("utf-8", "replace"), datetime.now(UTC)))
     if not decoded.events:
         reasons = [decoded.problem, *(trouble.reason for trouble in decoded.troubles)]

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from app.decode.fields import condition_of, spelt, texts_of
+from app.decode.conditions import condition_of
+from app.decode.fields import spelt, texts_of
 from app.decode.paths import Frame
 from app.errors import Unreadable
 from app.events import Status

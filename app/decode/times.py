@@ -4,6 +4,7 @@ An unreadable time is no error: the receive time counts then. So is one before 2
 (0, year 1): believed, it would make a STOP older than everything, and so without effect.
 """
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Literal
@@ -17,6 +18,8 @@ TimeFormat = Literal["auto", "yymmddhhmm", "yyyymmddhhmmss"]
 _SECONDS_END = 1e11
 #: no date alone is longer, in any form of ISO 8601: 2026-11-22, 2024-W23-1
 _DATE_LENGTH = 10
+#: an offset whose plus became a blank on its way through a query, or UTC by name
+_OFFSET = re.compile(r"(?<=:[0-9]{2})((?:\.[0-9]+)?)(?: ([0-9]{2}:?[0-9]{2})| ?(?:UTC|GMT))$")
 
 
 def time_of(value: Value | None, form: TimeFormat) -> Callable[[Frame], datetime | None]:
@@ -51,7 +54,10 @@ def _auto(text: str) -> datetime:
     if len(text) <= _DATE_LENGTH:
         # a day is no moment: dated at its midnight, a STOP of noon would be older than a START of the morning
         raise ValueError(text)
-    return datetime.fromisoformat(text)
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return datetime.fromisoformat(_OFFSET.sub(lambda found: f"{found[1]}+{found[2] or '00:00'}", text))
 
 
 def _unix(number: float) -> datetime:

@@ -13,6 +13,7 @@ ALREADY_CONFIRMED = "this opt-out was confirmed before"
 PROVIDER_ANSWERED = "the provider answered"
 NO_TEXT = "no reply text"
 NO_CREDENTIAL = "no credential"
+LATE_PART = "its message was answered without it"
 
 
 class Answer(NamedTuple):
@@ -23,6 +24,8 @@ class Answer(NamedTuple):
     """Empty: silence."""
     reason: str
     """`queued`, or why not."""
+    content: str = ""
+    """What a rich reply has beside its text, as JSON."""
 
 
 def answer(message: Message, turn: Turn, old: Standing, lately: Guard) -> Answer:
@@ -31,16 +34,16 @@ def answer(message: Message, turn: Turn, old: Standing, lately: Guard) -> Answer
     category = turn.answer
     if category is None:
         return Answer(message.match.category, "", turn.kept or consent.OPTED_OUT)
-    text = rules.text(category, message.match)
+    reply = rules.reply(category, message.match)
     reason = (
         _settled(rules, message, old)
-        or ("" if text else NO_TEXT)
+        or ("" if reply.text else NO_TEXT)
         or ("" if rules.credential else NO_CREDENTIAL)
         or guard.refuses_address(message.event.address, message.event.sender, rules.own_numbers)
         or _echo(rules, message.normal, category)
         or guard.refuses_rate(lately, rules.policy, category, message.heard.received_at)
     )
-    return Answer(category, "", reason) if reason else Answer(category, text, QUEUED)
+    return Answer(category, "", reason) if reason else Answer(category, reply.text, QUEUED, reply.content)
 
 
 def _settled(rules: Rules, message: Message, old: Standing) -> str:
@@ -50,6 +53,8 @@ def _settled(rules: Rules, message: Message, old: Standing) -> str:
         return ALREADY_CONFIRMED
     if message.event.provider_answered or category in rules.provider_answers:
         return PROVIDER_ANSWERED
+    if message.event.fragment == "late part" and category is not Category.OPT_OUT:
+        return LATE_PART
     return ""
 
 

@@ -26,7 +26,11 @@ class Message(NamedTuple):
 def read(heard: Heard, event: Inbound, at: datetime) -> Message:
     """The message with its meaning by the rules of the webhook."""
     normal = normalise(event.text)
-    return Message(heard, event, normal, classify(normal, event.provider_category, heard.rules), at)
+    match = classify(normal, event.provider_category, heard.rules)
+    if event.fragment and match.category is not Category.OPT_OUT:
+        # what is missing may say the opposite, so what is there may take a person out, and never in
+        match = Match(Category.DEFAULT, event.fragment)
+    return Message(heard, event, normal, match, at)
 
 
 def classify(normal: str, flag: Category | None, rules: Rules) -> Match:

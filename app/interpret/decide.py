@@ -71,10 +71,10 @@ def _read(
     heard: Heard, event: Event, deliveries: Mapping[MessageKey, Delivery]
 ) -> tuple[datetime, bool, Heard, Message | Receipt | Change]:
     """Effective time, whether it is an opt-out, and the event with its meaning."""
-    at = _effective(event.provider_time, heard.received_at)
     if isinstance(event, Inbound):
-        message = read(heard, event, at)
-        return at, message.match.category is Category.OPT_OUT, heard, message
+        message = read(heard, event, _effective(event.provider_time, event.begun_at or heard.received_at))
+        return message.at, message.match.category is Category.OPT_OUT, heard, message
+    at = _effective(event.provider_time, heard.received_at)
     if isinstance(event, Receipt):
         return at, False, heard, event
     if event.about and (refused := deliveries.get(event.about)):

@@ -49,6 +49,7 @@ def _queue(batch: Batch, message: Message, reply: Answer, inbound_id: int, latel
             next_at=at,
             deadline=at + rules.policy.deadline(reply.category),
             created_at=at,
+            content=reply.content,
         )
     )
     counted = batch.guards[address] = guard.replied(lately, reply.category, at)

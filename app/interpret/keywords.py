@@ -25,7 +25,8 @@ class Match(NamedTuple):
 
     category: Category
     rule: str
-    """`keyword` (the operator's list), `default keyword`, `pack us`, `provider flag`, or `default`: no rule held."""
+    """`keyword` (the operator's list), `default keyword`, `pack us`, `provider flag`; `incomplete` or `late part`: a
+    fragment of a message; `default`: no rule held."""
     keyword: str = ""
     """As its list writes it."""
     custom: int | None = None

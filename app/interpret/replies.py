@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import NamedTuple
 
 from app.errors import BadInput
 from app.events import Category, ConsentState, Standing
 from app.interpret.keywords import Match
 from app.interpret.normal import normalise
+from app.reply import Reply, text_and_content
 from app.webhook import Webhook
 
 #: What is sent where the operator gives no text. Neutral, within one text of 160 characters. The CTIA principles want
@@ -29,35 +31,53 @@ STANDARD: Mapping[Category, str] = {
 }
 
 
-def category_texts(webhook: Webhook, keywords: Mapping[str, Match], named: Mapping[str, str]) -> dict[Category, str]:
-    """Reply text by category, custom apart; empty: no reply. Raises BadInput for an unknown `@name`."""
+Named = Mapping[str, str | Reply]
+"""The named replies."""
+
+
+class Wording(NamedTuple):
+    """What is answered."""
+
+    text: str
+    """Empty: nothing."""
+    content: str = ""
+    """Suggestions and fallback as JSON (see `app.reply.Reply`); empty: a plain text."""
+    fallback: str = ""
+    """The text that leaves where there are no suggestions; empty: the same."""
+
+
+SILENCE = Wording("")
+
+
+def category_replies(webhook: Webhook, keywords: Mapping[str, Match], named: Named) -> dict[Category, Wording]:
+    """Reply by category, custom apart. Raises BadInput for an unknown `@name`."""
     words = {
         "help": _word(keywords, Category.HELP, "HELP"),
         "stop": _word(keywords, Category.OPT_OUT, "STOP"),
         "yes": _word(keywords, Category.OPT_IN, "YES"),
     }
-    texts = {}
+    found = {}
     for category in (*STANDARD, Category.DEFAULT):
         reply = webhook.keywords.of(category).reply
-        standard = STANDARD.get(category, "").format(**words)
-        texts[category] = standard if reply is None else _resolved(webhook, reply, named)
-    return texts
+        standard = Wording(STANDARD.get(category, "").format(**words))
+        found[category] = standard if reply is None else _worded(webhook, reply, named)
+    return found
 
 
-def custom_texts(webhook: Webhook, named: Mapping[str, str]) -> tuple[str, ...]:
-    """Reply text of each custom list; empty: no reply. Raises BadInput for an unknown `@name`."""
-    return tuple(_resolved(webhook, custom.reply or "", named) for custom in webhook.keywords.custom)
+def custom_replies(webhook: Webhook, named: Named) -> tuple[Wording, ...]:
+    """Reply of each custom list. Raises BadInput for an unknown `@name`."""
+    return tuple(_worded(webhook, custom.reply or "", named) for custom in webhook.keywords.custom)
 
 
-def _resolved(webhook: Webhook, reply: str, named: Mapping[str, str]) -> str:
-    if not reply.startswith("@"):
-        return reply
-    if reply[1:] not in named:
-        raise BadInput(
-            f"webhook {webhook.name}: there is no reply text named '{reply[1:]}'; add it to [replies] or write the "
-            "text in place"
-        )
-    return named[reply[1:]]
+def _worded(webhook: Webhook, reply: str | Reply, named: Named) -> Wording:
+    if isinstance(reply, str) and reply.startswith("@"):
+        if reply[1:] not in named:
+            raise BadInput(
+                f"webhook {webhook.name}: there is no reply text named '{reply[1:]}'; add it to [replies] or write the "
+                "text in place"
+            )
+        reply = named[reply[1:]]
+    return Wording(*text_and_content(reply), "" if isinstance(reply, str) else reply.fallback)
 
 
 def _word(keywords: Mapping[str, Match], category: Category, usual: str) -> str:

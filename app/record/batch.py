@@ -1,7 +1,8 @@
 """One batch, one transaction: everything that waited is written together, or nothing of it.
 
 1. learn which events are new, by their unique keys; 2. read what is known of the people and messages concerned;
-3. let interpret decide, purely; 4. write what was decided. Each step but the third is one statement.
+3. let interpret decide, purely; 4. write what was decided. Each step but the third is one statement. Parts of long
+messages, where there are any, are joined before 2.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -12,7 +13,7 @@ import sqlalchemy as sa
 
 from app import changes as rows
 from app.events import Decide, Heard, Known, Reading, Recorded
-from app.record import keys, known, tables
+from app.record import keys, known, pieces, profiles, tables
 from app.record.ids import new_id
 from app.record.sets import Insert, Inserts, Row
 
@@ -50,8 +51,7 @@ _WRITES = Inserts(
     Insert(
         tables.profile_attributes,
         rows.AttributeRow._fields,
-        "ON CONFLICT (address, name) DO UPDATE SET value = excluded.value, source = excluded.source, "
-        "updated_at = excluded.updated_at",
+        profiles.KEEP_THE_LATER,
     ),
     Insert(tables.work_list, rows.WorkRow._fields),
 )
@@ -65,7 +65,8 @@ def write(
     concerned = known.Concerned(heards)
     new_keys = keys.new(conn, given, concerned.names())
     fresh, answers = keys.only_new(heards, new_keys)
-    changes = decide(fresh, _known(conn, concerned), new_id)
+    whole = pieces.join(conn, fresh) if concerned.in_pieces else fresh
+    changes = decide(whole, _known(conn, concerned), new_id)
     added = [given[key] for key in given if key in new_keys] if conn.dialect.name == "sqlite" else []
     _write(conn, added, [_raw_row(heard) for heard in fresh if heard.raw], changes)
     return answers, fresh, changes
@@ -88,8 +89,9 @@ def park(conn: sa.Connection, heard: Heard, reason: str) -> None:
     if heard.raw:
         raw = [_raw_row(replace(heard, raw=replace(heard.raw, reading=Reading.UNDECODED, problem=reason)))]
     item = "" if heard.raw else ", ".join(type(event).__name__.lower() for event in heard.events)
-    raw_id = heard.raw.id if heard.raw else None
-    changes.work = [rows.WorkRow(new_id(), raw_id, heard.webhook, "parked", reason, item, heard.received_at)]
+    raw_ids = [heard.raw.id] if heard.raw else pieces.give_up(conn, heard) or [None]
+    entry = (heard.webhook, "parked", reason, item, heard.received_at)
+    changes.work = [rows.WorkRow(new_id(), raw_id, *entry) for raw_id in raw_ids]
     _write(conn, [], raw, changes)
 
 

@@ -57,6 +57,7 @@ class Concerned:
         self.authors: dict[str, None] = {}
         self.messages: dict[MessageKey, None] = {}
         self.references: dict[tuple[int, str], None] = {}
+        self.in_pieces = False
         for heard in heards:
             for event in heard.events:
                 if isinstance(event, Receipt):
@@ -67,6 +68,8 @@ class Concerned:
     def _note_person(self, event: Inbound | Change, program: str) -> None:
         if isinstance(event, Inbound):
             self.authors[event.address] = None
+            if event.piece:
+                self.in_pieces = True
         else:
             program = event.program or program
             if event.about:

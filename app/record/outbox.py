@@ -54,6 +54,8 @@ class Due(NamedTuple):
     """In the reply's program."""
     every: Standing
     """In all programs."""
+    content: str = ""
+    """Suggestions and fallback of a rich reply as JSON (see `app.reply.Reply`); empty: it is plain."""
 
 
 class Outcome(NamedTuple):
@@ -106,6 +108,7 @@ _DUE = (
         *(outbox.c[name] for name in _DUE_COLUMNS),
         *(_own.c[name] for name in _STANDING_COLUMNS),
         *(_every.c[name] for name in _STANDING_COLUMNS),
+        outbox.c.content,
     )
     .outerjoin(_own, sa.and_(_own.c.program == outbox.c.program, _own.c.address == outbox.c.address))
     .outerjoin(_every, sa.and_(_every.c.program == EVERY_PROGRAM, _every.c.address == outbox.c.address))
@@ -126,10 +129,10 @@ def claim(conn: sa.Connection, now: datetime, lease_until: datetime, limit: int)
     return [_due(row) for row in conn.execute(_DUE, {"ids": ids})] if ids else []
 
 
-def _due(row: sa.Row[Any]) -> Due:
+def _due(row: Sequence[Any]) -> Due:
     width = len(_DUE_COLUMNS)
     middle = width + len(_STANDING_COLUMNS)
-    return Due._make([*row[:width], _standing(row[width:middle]), _standing(row[middle:])])
+    return Due._make([*row[:width], _standing(row[width:middle]), _standing(row[middle:-1]), row[-1]])
 
 
 def _standing(values: Sequence[Any]) -> Standing:

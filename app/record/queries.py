@@ -89,6 +89,20 @@ def standings(conn: sa.Connection, program: str, addresses: Sequence[str]) -> di
     }
 
 
+# The key begins with the program, and programs are few: from each to the next is one step in the key.
+_IN_ALL = sa.text(
+    "WITH RECURSIVE known (program) AS (SELECT min(program) FROM consent UNION ALL "
+    "SELECT (SELECT min(c.program) FROM consent c WHERE c.program > known.program) FROM known "
+    "WHERE known.program IS NOT NULL) "
+    "SELECT c.program FROM known JOIN consent c ON c.program = known.program WHERE c.address = :address"
+)
+
+
+def programs_of(conn: sa.Connection, address: str) -> list[str]:
+    """The programs that know of this person, the one for all of them (`*`) included."""
+    return list(conn.execute(_IN_ALL, {"address": address}).scalars())
+
+
 _HISTORY = (
     sa.select(*(tables.ledger.c[name] for name in LedgerRow._fields))
     .add_columns(*(tables.evidence.c[name] for name in EvidenceRow._fields))

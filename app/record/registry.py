@@ -21,6 +21,7 @@ from app.events import Category
 from app.record import tables
 from app.record.ids import new_id
 from app.record.vault import Vault, joined, split
+from app.reply import Reply, reply_of, text_and_content
 from app.webhook import Webhook
 
 Outcome = Literal["created", "changed", "unchanged"]
@@ -52,7 +53,7 @@ class Registered(NamedTuple):
     version: int
     credentials: dict[str, Credential]
     webhooks: list[RegisteredWebhook]
-    replies: dict[str, str]
+    replies: dict[str, str | Reply]
     broken: Mapping[str, tuple[str, str]] = {}
     """Webhooks that cannot be used: hash of the token -> (name, why)."""
     broken_credentials: Mapping[str, str] = {}
@@ -92,9 +93,9 @@ def load(conn: sa.Connection, vault: Vault) -> Registered:
     )
 
 
-def load_replies(conn: sa.Connection) -> dict[str, str]:
-    """The named texts."""
-    return {row.name: row.text for row in conn.execute(_by_name(tables.replies))}
+def load_replies(conn: sa.Connection) -> dict[str, str | Reply]:
+    """The named replies."""
+    return {row.name: reply_of(row.text, row.content) for row in conn.execute(_by_name(tables.replies))}
 
 
 def read_credential(conn: sa.Connection, vault: Vault, name: str) -> Credential | None:
@@ -188,13 +189,13 @@ def rotate_webhook(conn: sa.Connection, vault: Vault, name: str, now: datetime) 
     return changed
 
 
-def save_reply(conn: sa.Connection, name: str, text: str, now: datetime) -> Outcome:
-    """Create or change a named text."""
+def save_reply(conn: sa.Connection, name: str, reply: str | Reply, now: datetime) -> Outcome:
+    """Create or change a named reply."""
     lock(conn)
-    row = _row(conn, tables.replies, name)
-    if row is not None and row.text == text:
+    row, (text, content) = _row(conn, tables.replies, name), text_and_content(reply)
+    if row is not None and (row.text, row.content) == (text, content):
         return "unchanged"
-    values = {"text": text, "updated_at": now}
+    values = {"text": text, "content": content, "updated_at": now}
     if row is None:
         conn.execute(tables.replies.insert(), {"name": name, **values})
     else:
@@ -270,7 +271,7 @@ def _webhook_settings(conn: sa.Connection) -> Iterator[tuple[str, dict[str, Any]
         yield name, orjson.loads(settings)
 
 
-def _replies_of(settings: dict[str, Any]) -> list[str | None]:
+def _replies_of(settings: dict[str, Any]) -> list[Any]:
     keywords = settings["keywords"]
     lists = [keywords[category.value] for category in Category if category is not Category.CUSTOM]
     return [entry["reply"] for entry in [*lists, *keywords["custom"]]]

@@ -123,6 +123,29 @@ inbound_messages = _table(
     sa.Column("outbox_id", sa.BigInteger),
 )
 
+#: parts of long messages that wait for the others (see `pieces`)
+inbound_parts = _table(
+    "inbound_parts",
+    _id(),
+    sa.Column("raw_id", sa.BigInteger),
+    _text("webhook"),
+    _text("address", index=True),
+    _text("sender"),
+    _text("whole"),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("total", sa.Integer, nullable=False),
+    #: true: this part was still missing when its message was decided, so that it can be told for what it is
+    sa.Column("missed", sa.Boolean, nullable=False),
+    _text("provider_id"),
+    _text("channel"),
+    _text("text"),
+    _text("category"),
+    sa.Column("answered", sa.Boolean, nullable=False),
+    _text("signature"),
+    _moment("provider_time", nullable=True),
+    _moment("received_at"),
+)
+
 #: what a person must look at: items that could not be read, addresses that could not be decided, culprits
 work_list = _table(
     "work_list",
@@ -235,6 +258,8 @@ outbox = _table(
     _moment("next_at"),
     _moment("deadline"),
     _moment("created_at"),
+    #: suggestions and fallback of a rich reply as JSON; empty: a plain one
+    _text("content", server_default=""),
     # filled by send
     _moment("claimed_until", nullable=True),
     _text("reason", server_default=""),
@@ -314,8 +339,14 @@ webhooks = _table(
     _moment("updated_at"),
 )
 
-#: reusable reply texts
-replies = _table("replies", _text("name", primary_key=True), _text("text"), _moment("updated_at"))
+#: reusable replies; content: as in the outbox
+replies = _table(
+    "replies",
+    _text("name", primary_key=True),
+    _text("text"),
+    _moment("updated_at"),
+    _text("content", server_default=""),
+)
 
 api_tokens = _table(
     "api_tokens",

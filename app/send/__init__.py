@@ -6,8 +6,10 @@ sent, and marked with what became of it.
 
 from app.send.courier import Courier, courier, deliver
 from app.send.destinations import Destinations
+from app.send.fetch import fetch
 from app.send.http import Client
 from app.send.render import Message
+from app.send.trial import Trial, try_out
 from app.send.worker import Sender
 
-__all__ = ["Client", "Courier", "Destinations", "Message", "Sender", "courier", "deliver"]
+__all__ = ["Client", "Courier", "Destinations", "Message", "Sender", "Trial", "courier", "deliver", "fetch", "try_out"]

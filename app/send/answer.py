@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from app.errors import SendFailed
+from app.errors import BadInput, SendFailed
 from app.provider import Condition, Send
 from app.send.connection import Answer
 
@@ -21,6 +21,8 @@ _AMBIGUOUS = frozenset({502, 504})
 _DOT = re.compile(r"(?<!\\)\.")
 _CODE_LENGTH = 64
 _ID_LENGTH = 512
+#: characters of an answer in plain text that are searched for a pattern
+_SEARCHED = 16_384
 #: orjson, four times as fast, rounds integers of more than 64 bits, and ids may be such
 _LONG_NUMBER = re.compile(rb"[0-9]{19}")
 
@@ -32,28 +34,64 @@ def reader(rules: Send) -> Reader:
 
     It raises SendFailed for everything but a 2xx whose body holds what the provider file calls accepted. Its reason has
     the status and the provider's code, never the provider's text: that may repeat a number or a message.
+    Raises BadInput for a pattern that is no regular expression, or that has no group for the id.
     """
-    id_path, code_path = _steps(rules.id), _steps(rules.code)
-    blocked, accepted = frozenset(rules.blocked_codes), rules.accepted
+    code_path = steps_of(rules.code)
+    blocked, hopeless = frozenset(rules.blocked_codes), frozenset(rules.permanent_codes)
+    accepted, find_id = _acceptance(rules), _id_finder(rules)
 
     def read(answer: Answer, now: datetime) -> str:
-        body = _body(answer)
-        code = _text(_at(body, code_path))[:_CODE_LENGTH]
-        if 200 <= answer.status < 300 and _holds(accepted, body):
-            return _text(_at(body, id_path))[:_ID_LENGTH]
-        raise _failure(answer, code, now, blocked=code in blocked)
+        body = body_of(answer)
+        if 200 <= answer.status < 300 and accepted(answer, body):
+            return find_id(answer, body)[:_ID_LENGTH]
+        code = text_of(at(body, code_path))[:_CODE_LENGTH]
+        raise _failure(answer, code, now, blocked=code in blocked, hopeless=code in hopeless)
 
     return read
 
 
-def _failure(answer: Answer, code: str, now: datetime, *, blocked: bool) -> SendFailed:
+def _acceptance(rules: Send) -> Callable[[Answer, Any], bool]:
+    condition, pattern = rules.accepted, _pattern("accepted_pattern", rules.accepted_pattern)
+    if pattern is None:
+        return lambda _, body: holds(condition, body)
+    return lambda answer, body: holds(condition, body) and pattern.search(_plain(answer)) is not None
+
+
+def _id_finder(rules: Send) -> Callable[[Answer, Any], str]:
+    """By the path; where that leads nowhere, by the pattern."""
+    path, pattern = steps_of(rules.id), _pattern("id_pattern", rules.id_pattern)
+    if pattern is None:
+        return lambda _, body: text_of(at(body, path))
+    if not pattern.groups:
+        raise BadInput("id_pattern needs a group, which is the id: ID: ([0-9a-f]+)")
+
+    def find(answer: Answer, body: Any) -> str:
+        found = pattern.search(_plain(answer))
+        return text_of(at(body, path)) or text_of(found and found[1])
+
+    return find
+
+
+def _pattern(name: str, text: str) -> re.Pattern[str] | None:
+    try:
+        return re.compile(text) if text else None
+    except (re.error, RecursionError, OverflowError) as error:
+        raise BadInput(f"{name} is not a regular expression: {error}") from None
+
+
+def _plain(answer: Answer) -> str:
+    """The beginning of an answer as text: what a short answer in plain text is for."""
+    return answer.body[:_SEARCHED].decode("utf-8", "replace")
+
+
+def _failure(answer: Answer, code: str, now: datetime, *, blocked: bool, hopeless: bool) -> SendFailed:
     status = answer.status
     reason = f"the provider answered {status}" + (f" with code {code}" if code else "")
     if 300 <= status < 400:
         reason += ", a redirect, which is never followed; give the credential the final url"
     return SendFailed(
         reason,
-        permanent=blocked or (300 <= status < 500 and status not in _PASSING),
+        permanent=blocked or hopeless or (300 <= status < 500 and status not in _PASSING),
         departed=status in _AMBIGUOUS,
         blocked=blocked,
         retry_after=retry_after(answer.headers.get("retry-after", ""), now),
@@ -74,7 +112,7 @@ def _date(value: str) -> datetime:
     return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
-def _body(answer: Answer) -> Any:
+def body_of(answer: Answer) -> Any:
     """The body as JSON; None where it is something else, as with gateways that answer in plain text."""
     try:
         if not _LONG_NUMBER.search(answer.body):
@@ -87,12 +125,12 @@ def _body(answer: Answer) -> Any:
         return None
 
 
-def _steps(path: str) -> list[str]:
+def steps_of(path: str) -> list[str]:
     """The names and indexes of a path; behind a backslash a dot is part of a name."""
     return [step.replace("\\.", ".") for step in _DOT.split(path)] if path else []
 
 
-def _at(body: Any, steps: list[str]) -> Any:
+def at(body: Any, steps: list[str]) -> Any:
     """The value at a path of names and indexes; None where there is none, or no path."""
     value = body if steps else None
     for step in steps:
@@ -105,19 +143,20 @@ def _at(body: Any, steps: list[str]) -> Any:
     return value
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
     """A text or a number as text, freed of what a database refuses: NUL and halves of surrogate pairs."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
     return str(value).replace("\0", "").encode("utf-8", "replace").decode()
 
 
-def _holds(condition: Condition, body: Any) -> bool:
-    return all(_matches(_at(body, _steps(path)), wanted) for path, wanted in condition.items())
+def holds(condition: Condition, body: Any) -> bool:
+    """Whether a body is as a condition wants it."""
+    return all(_matches(at(body, steps_of(path)), wanted) for path, wanted in condition.items())
 
 
 def _matches(value: Any, wanted: bool | str | list[str]) -> bool:
     if isinstance(wanted, bool):
         return (value not in (None, "", [], {})) is wanted
     texts = [wanted] if isinstance(wanted, str) else wanted
-    return _text(value).casefold() in {text.casefold() for text in texts}
+    return text_of(value).casefold() in {text.casefold() for text in texts}

@@ -5,9 +5,19 @@ hears.
 """
 
 import asyncio
+import re
+import ssl
 from typing import NamedTuple, cast
 
 import httptools
+
+#: what a server says that does not like our certificate, or misses one. In TLS 1.3 it says so only after we have begun
+#: to write, and reads nothing of it (https://www.rfc-editor.org/rfc/rfc8446#section-4.4.2.4)
+_CERTIFICATE_ALERT = re.compile("ALERT_(.*CERTIFICATE.*|UNKNOWN_CA|ACCESS_DENIED|DECRYPT_ERROR)")
+
+
+class CertificateRefused(ConnectionError):
+    """The other side ended the TLS handshake over our certificate, and has read nothing."""
 
 
 class Answer(NamedTuple):
@@ -29,8 +39,8 @@ class Connection(asyncio.Protocol):
     _transport: asyncio.Transport
     _parser: httptools.HttpResponseParser
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self) -> None:
+        self._limit = 0
         self._waiter: asyncio.Future[Answer] | None = None
         self._broken = False
         self.idle_since = 0.0
@@ -42,9 +52,13 @@ class Connection(asyncio.Protocol):
         """Open, in step with the provider, and without an exchange under way."""
         return not self._broken and self._waiter is None and not self._transport.is_closing()
 
-    def exchange(self, request: bytes) -> "asyncio.Future[Answer]":
-        """Write the request; its answer. Raises ConnectionError where none, a broken or an oversized one comes."""
+    def exchange(self, request: bytes, limit: int) -> "asyncio.Future[Answer]":
+        """Write the request; its answer, of at most `limit` bytes.
+
+        Raises ConnectionError where none, a broken or an oversized one comes.
+        """
         self._parser = httptools.HttpResponseParser(self)
+        self._limit = limit
         self._received = 0
         self._clear()
         waiter: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -69,7 +83,7 @@ class Connection(asyncio.Protocol):
         if self._waiter is None:
             self.abort()
         elif self._received > self._limit:
-            self._fail(f"the answer is larger than {self._limit} bytes")
+            self._fail(ConnectionError(f"the answer is larger than {self._limit} bytes"))
         else:
             self._parse(data)
 
@@ -80,8 +94,10 @@ class Connection(asyncio.Protocol):
             return
         if exc is None and self._headed and self._ends_by_closing():
             self._complete()
+        elif isinstance(exc, ssl.SSLError) and not self._received and _CERTIFICATE_ALERT.search(exc.reason or ""):
+            self._fail(CertificateRefused(exc.reason))
         else:
-            self._fail("the connection was closed before the answer was complete")
+            self._fail(ConnectionError("the connection was closed before the answer was complete"))
 
     # --- from the parser ---
 
@@ -121,7 +137,7 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._fail("the answer is not HTTP/1.1")
+            self._fail(ConnectionError("the answer is not HTTP/1.1"))
 
     def _ends_by_closing(self) -> bool:
         return "content-length" not in self._headers and "transfer-encoding" not in self._headers
@@ -131,8 +147,8 @@ class Connection(asyncio.Protocol):
         if waiter is not None and not waiter.done():
             waiter.set_result(Answer(self._parser.get_status_code(), self._headers, b"".join(self._body)))
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, error: ConnectionError) -> None:
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
-            waiter.set_exception(ConnectionError(reason))
+            waiter.set_exception(error)
         self.abort()

@@ -2,19 +2,21 @@
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from app import metrics
-from app.errors import SendFailed
+from app.errors import SendFailed, StoreUnavailable
 from app.events import Category, Cause, Change, ConsentState, Heard
 from app.interpret import effective, may_leave
+from app.record import profiles
 from app.record.outbox import Due, Outcome, State
 from app.record.writer import Writer
 from app.send.courier import Courier, deliver
 from app.send.http import Client
 from app.send.outcome import Patience, after_failure
-from app.send.render import Message
+from app.send.wording import is_personal, message_of
 
 #: seconds that one provider's Retry-After may hold the other replies of its credential back
 _LONGEST_HOLD = 300.0
@@ -74,15 +76,22 @@ class Delivery:
         if carrier is None:
             missing = SendFailed(f"there is no credential named {row.credential}; apply it again")
             return self._after(row, missing, idempotent=False)
-        message = Message(row.sender, row.address, row.text, str(row.id))
         began = time.perf_counter()
         try:
-            provider_id = await deliver(carrier, self._client, message, timeout=self._timeout)
+            profile = await self._profile(row.address) if carrier.needs_profile or is_personal(row) else {}
+            provider_id = await deliver(carrier, self._client, message_of(row, profile), timeout=self._timeout)
         except SendFailed as failure:
             return await self._failed(row, carrier, failure, now)
         finally:
             metrics.SEND_SECONDS.observe(time.perf_counter() - began)
         return Outcome(row, State.SENT, account=carrier.account, provider_id=provider_id, sent_at=now)
+
+    async def _profile(self, address: str) -> Mapping[str, str]:
+        try:
+            found = await self._writer.run(partial(profiles.read, addresses=[address]))
+        except StoreUnavailable:
+            raise SendFailed("the person's attributes could not be read") from None
+        return found[address]
 
     async def _failed(self, row: Due, carrier: Courier, failure: SendFailed, sent_at: datetime) -> Outcome:
         if failure.retry_after and not failure.permanent:

@@ -12,7 +12,7 @@ from functools import cache
 
 from app import __version__
 from app.errors import BadInput, SendFailed
-from app.send.connection import Answer, Connection
+from app.send.connection import Answer, CertificateRefused, Connection
 from app.send.destinations import Destinations, Origin, Place, place
 
 ANSWER_LIMIT = 1_048_576
@@ -25,7 +25,8 @@ CONNECT_SECONDS = 5.0
 OWN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "expect", "upgrade", "te"})
 _STANDING_LINES = f"User-Agent: textback/{__version__}\r\nAccept: */*\r\n"
 
-_Key = tuple[Origin, str]
+#: whom, at which address, and as whom: what was proved with one certificate is not for a caller with another
+_Key = tuple[Origin, str, ssl.SSLContext | None]
 
 
 class Client:
@@ -48,22 +49,29 @@ class Client:
         body: bytes = b"",
         *,
         timeout: float,  # noqa: ASYNC109
+        tls: ssl.SSLContext | None = None,
+        limit: int | None = None,
     ) -> Answer:
         """The answer, whatever its status. `timeout`: seconds for the whole call, from the DNS to the last byte.
 
-        Raises SendFailed; `departed` is False only where not one byte was written.
+        `tls`: whom we trust and who we are, in the place of the usual; `limit`: bytes of the answer.
+        Raises SendFailed; `departed` is False only where not one byte was written, or none was read.
         """
-        where = _place(url)
+        where = placed(url)
         data = _encode(method, where, headers, body)
         departed, key, connection = False, None, None
         try:
             async with asyncio.timeout(timeout):
                 addresses = await self._destinations.addresses(where.origin)
-                key, connection = self._take(where.origin, addresses) or await self._connect(where.origin, addresses)
+                key, connection = self._take(where.origin, addresses, tls) or await self._connect(
+                    where.origin, addresses, tls
+                )
                 departed = True
-                return await connection.exchange(data)
+                return await connection.exchange(data, limit or self._limit)
         except TimeoutError:
-            raise SendFailed(f"{where.origin.host} did not answer within {timeout:g} s", departed=departed) from None
+            raise SendFailed(f"{where.origin.host} did not answer within {timeout:.3g} s", departed=departed) from None
+        except CertificateRefused as error:
+            raise SendFailed(f"{where.origin.host} refused the client certificate: {error}") from None
         except OSError as error:
             what = "did not answer" if departed else "could not be reached"
             raise SendFailed(f"{where.origin.host} {what}: {error}", departed=departed) from None
@@ -81,37 +89,42 @@ class Client:
                 connection.abort()
         self._idle.clear()
 
-    def _take(self, origin: Origin, addresses: tuple[str, ...]) -> tuple[_Key, Connection] | None:
+    def _take(
+        self, origin: Origin, addresses: tuple[str, ...], tls: ssl.SSLContext | None
+    ) -> tuple[_Key, Connection] | None:
         """An idle connection that is known to be open; one that was closed meanwhile is dropped before any byte."""
         oldest = asyncio.get_running_loop().time() - IDLE_SECONDS
         for address in addresses:
-            idle = self._idle.get((origin, address))
+            key = (origin, address, tls)
+            idle = self._idle.get(key)
             while idle:
                 connection = idle.pop()
                 if connection.free and connection.idle_since > oldest:
-                    return (origin, address), connection
+                    return key, connection
                 connection.abort()
         return None
 
-    async def _connect(self, origin: Origin, addresses: tuple[str, ...]) -> tuple[_Key, Connection]:
+    async def _connect(
+        self, origin: Origin, addresses: tuple[str, ...], tls: ssl.SSLContext | None
+    ) -> tuple[_Key, Connection]:
         """A new connection to the first address that takes one."""
         failure: OSError = OSError("it has no address")
         for address in addresses:
             try:
                 async with asyncio.timeout(CONNECT_SECONDS if len(addresses) > 1 else None):
-                    return (origin, address), await self._open(origin, address)
+                    return (origin, address, tls), await self._open(origin, address, tls)
             except OSError as error:
                 failure = error
         raise failure
 
-    async def _open(self, origin: Origin, address: str) -> Connection:
+    async def _open(self, origin: Origin, address: str, tls: ssl.SSLContext | None) -> Connection:
         """Connected to the checked address; the certificate is still held against the name."""
         secure = origin.scheme == "https"
         _, connection = await asyncio.get_running_loop().create_connection(
-            lambda: Connection(self._limit),
+            Connection,
             address,
             origin.port,
-            ssl=(self._tls or _verifying()) if secure else None,
+            ssl=(tls or self._tls or _verifying()) if secure else None,
             server_hostname=origin.host.rstrip(".") if secure else None,
         )
         return connection
@@ -145,7 +158,8 @@ def _verifying() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def _place(url: str) -> Place:
+def placed(url: str) -> Place:
+    """The URL, taken apart. Raises SendFailed where it is none."""
     try:
         return place(url)
     except BadInput as error:

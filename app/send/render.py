@@ -1,27 +1,26 @@
 """A message becomes the request that its provider wants, as the provider file or the operator's own payload says."""
 
-import json
-from collections.abc import Callable
-from typing import Any, NamedTuple
-from urllib.parse import quote, quote_plus, urlsplit
-
-import orjson
-from pydantic import ValidationError
+import re
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+from urllib.parse import quote
 
 from app.credential import Credential
-from app.errors import BadInput
+from app.errors import BadInput, SendFailed
 from app.provider import Provider, Send
 from app.send.authorization import Authorization, authorization
+from app.send.body import body, form
 from app.send.destinations import place
 from app.send.http import OWN_HEADERS
-from app.send.template import Fill, Values, form_encoded, json_template, text_template
+from app.send.payload import custom_rules
+from app.send.template import Fill, Known, Part, Values, joined, text_parts
 from app.webhook import CUSTOM
 
-_FORM_TYPE = "application/x-www-form-urlencoded"
-_JSON_TYPE = "application/json"
 #: kinds of `app.address` that are ours alone; a provider wants the bare number or name
 _OUR_KINDS = ("short:", "alpha:")
-_SAMPLE: Values = dict.fromkeys(("fromNumber", "toNumber", "message", "messageReference"), "0")
+_HOST = re.compile(r"https?://[^/?#]+[/?#]", re.IGNORECASE)
+#: a step of a path that a server may read as "up"; percent-encoding does not hide it (RFC 3986, 6.2.2.2)
+_UP = re.compile(r"/\.{1,2}(?=[/?]|$)")
 
 
 class Message(NamedTuple):
@@ -32,6 +31,12 @@ class Message(NamedTuple):
     text: str
     reference: str
     """Ours, and the same for every try of one message."""
+    profile: Mapping[str, str] = {}
+    """The person's attributes; read only where `app.send.personal.needs_profile` says so."""
+    suggestions: tuple[dict[str, str], ...] = ()
+    """Buttons of an RCS message."""
+    fallback: str = ""
+    """The text for a phone without RCS: what an SMS credential sends in the text's place."""
 
 
 class Outgoing(NamedTuple):
@@ -46,7 +51,7 @@ class Outgoing(NamedTuple):
 def send_rules(credential: Credential, provider: Provider | None) -> Send:
     """How the credential sends: by its provider's file, or by its own payload. Raises BadInput that names the mend."""
     rules = _rules(credential, provider)
-    if rules.idempotent and "messageReference" not in rules.model_dump_json():
+    if rules.idempotent and "messageReference" not in rules.model_dump_json() + "".join(credential.headers.values()):
         raise BadInput(
             "idempotent needs {{messageReference}} in the request; without it the provider cannot notice a repeat"
         )
@@ -55,7 +60,7 @@ def send_rules(credential: Credential, provider: Provider | None) -> Send:
 
 def _rules(credential: Credential, provider: Provider | None) -> Send:
     if credential.provider == CUSTOM:
-        return _custom(credential)
+        return custom_rules(credential)
     if credential.payload is not None:
         raise BadInput('payload is for provider "custom"; the provider file says what this one is sent')
     if provider is None or credential.channel not in provider.send:
@@ -67,46 +72,42 @@ def _rules(credential: Credential, provider: Provider | None) -> Send:
     return rules.model_copy(update={name: value for name, value in given.items() if value is not None})
 
 
-def _custom(credential: Credential) -> Send:
-    if not credential.url:
-        raise BadInput('provider "custom" needs a url')
-    if not credential.payload:
-        raise BadInput('provider "custom" needs a payload: the JSON body, with placeholders such as {{toNumber}}')
-    try:
-        body = json.loads(credential.payload, parse_constant=_refused_constant)
-        return Send(url=credential.url, json=body, id=credential.message_id or "", idempotent=credential.idempotent)
-    except ValidationError:
-        raise BadInput("payload must be a JSON object or array") from None
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"payload is not JSON: {error}; placeholders stand inside of quotes") from None
-
-
-def _refused_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def composer(credential: Credential, rules: Send) -> Callable[[Message], Outgoing]:
+def composer(credential: Credential, rules: Send, feedback_url: str = "") -> Callable[[Message], Outgoing]:
     """The function that makes requests; everything that can be known before is worked out here.
 
+    A proof that changes with time or message is no part of them: see `app.send.authorizer`.
     Raises BadInput for what no message could ever be sent with: an unknown placeholder, a URL without a host.
+    The function raises SendFailed, permanent, where an expression fails.
     """
+    known = Known(credential.app_id, feedback_url, credential.parameters)
     proof = authorization(credential.auth)
-    url, body = _url(rules, proof), _body(rules)
-    headers = _headers(credential, rules, proof)
-    method, app_id, cut = rules.method, credential.app_id, rules.strip_plus
+    url = _url(rules, known, proof)
+    content_type, fill_body = body(rules, known)
+    headers = _headers(credential, rules, known, proof, content_type)
+    method, values_of = rules.method, _values(credential, rules)
 
     def compose(message: Message) -> Outgoing:
-        values = {
-            "appId": app_id,
+        values = values_of(message)
+        return Outgoing(method, url(values), headers(values), fill_body(values))
+
+    return compose
+
+
+def _values(credential: Credential, rules: Send) -> Callable[[Message], Values]:
+    cut, rich = rules.strip_plus, credential.channel == "rcs"
+
+    def values(message: Message) -> Values:
+        return {
             "fromNumber": _as_wanted(message.from_number, cut),
             "toNumber": _as_wanted(message.to_number, cut),
-            "message": message.text,
+            "message": message.text if rich else message.fallback or message.text,
             "messageReference": message.reference,
+            "profile": message.profile,
+            "suggestions": message.suggestions,
+            "fallback": message.fallback,
         }
-        return Outgoing(method, url(values), {name: fill(values) for name, fill in headers.items()}, body(values))
 
-    _prove(url, credential)
-    return compose
+    return values
 
 
 def _as_wanted(number: str, strip_plus: bool) -> str:
@@ -115,72 +116,69 @@ def _as_wanted(number: str, strip_plus: bool) -> str:
     return number.removeprefix("+") if strip_plus else number
 
 
-def _prove(url: Fill[str], credential: Credential) -> None:
-    """The host must stand before there is a message, so that no message can choose it."""
-    one = url({**_SAMPLE, "appId": credential.app_id})
-    other = url({**dict.fromkeys(_SAMPLE, "1"), "appId": credential.app_id})
-    if urlsplit(one).netloc != urlsplit(other).netloc:
-        raise BadInput("the url's host depends on the message; only {{appId}} may stand there")
-    place(one)
-
-
-def _url(rules: Send, proof: Authorization) -> Fill[str]:
+def _url(rules: Send, known: Known, proof: Authorization) -> Fill[str]:
     if not rules.url:
         raise BadInput("the provider has no fixed url; give the credential one")
-    path = text_template(rules.url, lambda value: quote(value, safe=""))
-    added = [proof.query] if proof.query else []
-    form = _form(rules.form) if rules.method == "GET" else None
-    if not added and form is None:
+    parts = text_parts(rules.url, known, lambda value: quote(value, safe=""))
+    sample = _prove(parts)
+    path = joined(parts) if all(isinstance(part, str) for part in parts) else _within(joined(parts))
+    query = form(rules.form, known) if rules.method == "GET" and rules.form else None
+    if not proof.query and query is None:
         return path
+    mark, start = "&" if "?" in sample else "?", [proof.query] if proof.query else []
 
     def fill(values: Values) -> str:
-        start = path(values)
-        query = "&".join([*added, form(values)] if form else added)
-        return f"{start}{'&' if '?' in start else '?'}{query}"
+        return f"{path(values)}{mark}{'&'.join([*start, query(values)] if query else start)}"
 
     return fill
 
 
-def _form(fields: dict[str, str]) -> Fill[str]:
-    pairs = [(quote_plus(name) + "=", text_template(value)) for name, value in fields.items()]
-    return lambda values: "&".join([name + form_encoded(fill(values)) for name, fill in pairs])
+def _prove(parts: list[Part]) -> str:
+    """A sample of the URL. Its host must stand before there is a message, so that no message can choose it."""
+    sample = "".join([part if isinstance(part, str) else "0" for part in parts])
+    place(sample)
+    if "#" in sample or _UP.search(sample.partition("?")[0]):
+        raise BadInput("the url has a fragment (#) or a step up (..) in it; give the address as the provider writes it")
+    first = next((at for at, part in enumerate(parts) if not isinstance(part, str)), None)
+    if first is not None and not _HOST.match("".join(map(str, parts[:first]))):
+        raise BadInput("the url's host depends on the message; only {{appId}} and {{parameters.name}} may stand there")
+    return sample
 
 
-def _body(rules: Send) -> Fill[bytes]:
-    if rules.json_body is not None:
-        if rules.form or rules.method == "GET":
-            raise BadInput("a request has either a form or a json body, and a GET has no json")
-        return _json(rules.json_body)
-    if rules.method == "GET":
-        return lambda _: b""
-    form = _form(rules.form)
-    return lambda values: form(values).encode("ascii")
+def _within(fill: Fill[str]) -> Fill[str]:
+    """The URL, which no value may lead to another path."""
+
+    def checked(values: Values) -> str:
+        url = fill(values)
+        if _UP.search(url.partition("?")[0]):
+            raise SendFailed("a value of the message would change the path of the url", permanent=True)
+        return url
+
+    return checked
 
 
-def _json(node: Any) -> Fill[bytes]:
-    try:
-        orjson.dumps(node)
-    except orjson.JSONEncodeError as error:
-        raise BadInput(f"the json body cannot be sent: {error}") from None
-    fill = json_template(node)
-    return lambda values: orjson.dumps(fill(values))
-
-
-def _headers(credential: Credential, rules: Send, proof: Authorization) -> dict[str, Fill[str]]:
+def _headers(
+    credential: Credential, rules: Send, known: Known, proof: Authorization, content_type: str
+) -> Fill[dict[str, str]]:
     """Content-Type and Charset are always there; only the first may get another value. Later ones replace earlier."""
-    default = {"Content-Type": _FORM_TYPE if rules.json_body is None else _JSON_TYPE, "Charset": "UTF-8"}
-    own = {name.lower() for name in credential.headers}
-    if own & {name.lower() for name in proof.headers}:
-        raise BadInput("headers and auth set the same header; leave it to auth")
-    if (own | {name.lower() for name in proof.headers}) & (OWN_HEADERS | {"charset"}):
-        raise BadInput("headers: Charset is always UTF-8, and Host, lengths and Connection are the HTTP client's")
-    merged: dict[str, tuple[str, Fill[str]]] = {}
+    _refuse_clash(set(map(str.lower, credential.headers)), set(map(str.lower, proof.headers)))
+    merged: dict[str, tuple[str, list[Part]]] = {}
+    default = {"Content-Type": content_type, "Charset": "UTF-8"}
     for name, text in (*default.items(), *rules.headers.items(), *credential.headers.items()):
-        merged[name.lower()] = (name, text_template(text))
+        merged[name.lower()] = (name, text_parts(text, known))
     for name, text in proof.headers.items():
-        merged[name.lower()] = (name, _fixed(text))
-    return dict(merged.values())
+        merged[name.lower()] = (name, [text])
+    fixed = {
+        name: "".join(map(str, parts)) for name, parts in merged.values() if all(isinstance(p, str) for p in parts)
+    }
+    filled = {name: joined(parts) for name, parts in merged.values() if name not in fixed}
+    if not filled:
+        return lambda _: dict(fixed)
+    return lambda values: {**fixed, **{name: fill(values) for name, fill in filled.items()}}
 
 
-def _fixed(text: str) -> Fill[str]:
-    return lambda _: text
+def _refuse_clash(own: set[str], proof: set[str]) -> None:
+    if own & proof:
+        raise BadInput("headers and auth set the same header; leave it to auth")
+    if (own | proof) & (OWN_HEADERS | {"charset"}):
+        raise BadInput("headers: Charset is always UTF-8, and Host, lengths and Connection are the HTTP client's")

@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from pydantic import BaseModel, Field
 
-from app.provider import Spec
 from app.record import tokens
 from app.record.tokens import Scope, TokenEntry
 from app.serve.fields import NAME_TAKEN, NO_SUCH_NAME, Listing, Name, NameParams, whole
 from app.serve.operation import Call, Operation, Params
 from app.serve.problems import Problem, not_found
+from app.spec import Spec
 
 
 class Token(BaseModel):

@@ -15,20 +15,21 @@ from typing import Annotated, Any, NamedTuple
 import sqlalchemy as sa
 from pydantic import Field, ValidationError
 
-from app import flow
+from app import switchboard
 from app.credential import Credential
 from app.errors import BadInput
 from app.events import Category
-from app.provider import Provider, Spec
+from app.provider import Provider
 from app.record import registry
 from app.record.registry import Outcome, Registered
 from app.record.vault import Vault
+from app.reply import Reply, ReplyText, by_form
 from app.send import courier
+from app.spec import Spec
 from app.webhook import CUSTOM, NAME, Pack, Webhook
 
 ReplyName = Annotated[str, Field(pattern=NAME)]
-#: NUL is the one character that PostgreSQL does not take
-ReplyText = Annotated[str, Field(min_length=1, max_length=1600, pattern=r"^[^\x00]+$")]
+NamedReply = Annotated[ReplyText | Reply, by_form(ReplyText)]
 
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _OURS = "TEXTBACK_"
@@ -39,8 +40,8 @@ class ApplyFile(Spec):
 
     credentials: list[Credential] = []
     webhooks: list[Webhook] = []
-    #: name -> text, for webhooks to answer with as "@name"
-    replies: dict[ReplyName, ReplyText] = {}
+    #: name -> text or rich reply, for webhooks to answer with as "@name"
+    replies: dict[ReplyName, NamedReply] = {}
 
 
 class Catalogue(NamedTuple):
@@ -140,7 +141,7 @@ def apply(conn: sa.Connection, vault: Vault, catalogue: Catalogue, wanted: Apply
     return Applied(
         {c.name: registry.save_credential(conn, vault, c, now) for c in wanted.credentials},
         {w.name: registry.save_webhook(conn, vault, w, now) for w in wanted.webhooks},
-        {name: registry.save_reply(conn, name, text, now) for name, text in wanted.replies.items()},
+        {name: registry.save_reply(conn, name, reply, now) for name, reply in wanted.replies.items()},
     )
 
 
@@ -160,10 +161,10 @@ def save_webhook_checked(
 
 
 def save_reply_checked(  # noqa: PLR0917 - the order of its neighbours
-    conn: sa.Connection, vault: Vault, catalogue: Catalogue, name: str, text: str, now: datetime
+    conn: sa.Connection, vault: Vault, catalogue: Catalogue, name: str, reply: str | Reply, now: datetime
 ) -> Outcome:
-    """One named text, checked like an apply file."""
-    wanted = parse({"replies": {name: text}})
+    """One named reply, checked like an apply file."""
+    wanted = parse({"replies": {name: reply}})
     return apply(conn, vault, catalogue, wanted, now).replies[name]
 
 
@@ -190,7 +191,7 @@ def _problems(before: Registered, catalogue: Catalogue, wanted: ApplyFile) -> It
 
 
 def _touched(before: Registered, wanted: ApplyFile) -> Iterator[Webhook]:
-    """The webhooks given, and those that answer with a text that is given: it may no longer suit them."""
+    """The webhooks given, and those that answer with a reply that is given: it may no longer suit them."""
     yield from wanted.webhooks
     named = {webhook.name for webhook in wanted.webhooks}
     for entry in before.webhooks:
@@ -201,7 +202,7 @@ def _touched(before: Registered, wanted: ApplyFile) -> Iterator[Webhook]:
 def _named_replies(webhook: Webhook) -> set[str]:
     replies = [webhook.keywords.of(category).reply for category in Category if category is not Category.CUSTOM]
     replies += [custom.reply for custom in webhook.keywords.custom]
-    return {reply[1:] for reply in replies if reply and reply.startswith("@")}
+    return {reply[1:] for reply in replies if isinstance(reply, str) and reply.startswith("@")}
 
 
 def faults(kind: str, name: str, check: Callable[[], None]) -> Iterator[str]:
@@ -218,8 +219,10 @@ def check_credential(catalogue: Catalogue, credential: Credential) -> None:
     courier(credential, None if credential.provider == CUSTOM else provider_of(catalogue, credential.provider))
 
 
-def _check_webhook(catalogue: Catalogue, webhook: Webhook, credentials: Set[str], replies: Mapping[str, str]) -> None:
+def _check_webhook(
+    catalogue: Catalogue, webhook: Webhook, credentials: Set[str], replies: Mapping[str, str | Reply]
+) -> None:
     if webhook.credential is not None and webhook.credential not in credentials:
         raise BadInput(f"there is no credential '{webhook.credential}'; add it to the file, or apply it first.")
     # own numbers only matter when a message comes in, so none are needed to see whether the rest fits
-    flow.check_webhook(webhook, provider_of(catalogue, webhook.provider), catalogue.packs, replies, frozenset())
+    switchboard.check_webhook(webhook, provider_of(catalogue, webhook.provider), catalogue.packs, replies, frozenset())

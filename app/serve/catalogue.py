@@ -5,15 +5,16 @@ from datetime import UTC, datetime
 from pydantic import BaseModel, Field
 
 from app.events import NOBODY, Category, ConsentState, Standing
-from app.flow import Line
 from app.interpret import effective, explain
-from app.provider import Provider, Spec
+from app.provider import Provider
 from app.record import queries
 from app.record.tokens import Scope
 from app.serve.fields import Listing, Name, RawAddress, person, whole
 from app.serve.operation import Call, Operation, Params
 from app.serve.parts import Parts
 from app.serve.problems import Problem, not_found
+from app.spec import Spec
+from app.switchboard import Line
 
 
 class ShownProvider(BaseModel):

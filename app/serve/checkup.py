@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from app.errors import BadInput
-from app.flow import Switchboard
 from app.interpret import unreachable
 from app.provider import Provider, load_provider
-from app.scheme import TokenScheme, signs_url
 from app.record import diagnosis, registry, schema
 from app.record.database import Database
 from app.record.registry import Registered
+from app.scheme import TokenScheme, signs_url
 from app.send import Destinations
 from app.serve.apply import Catalogue, check_credential, faults
 from app.serve.terminal import open_vault
 from app.settings import CONFIG_DIR, Settings
+from app.switchboard import Switchboard
 from app.webhook import Pack, Webhook, load_packs
 
 #: two clocks of one house; a signature's window is minutes

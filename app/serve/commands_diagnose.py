@@ -11,7 +11,6 @@ import orjson
 from app import settings as configured
 from app.errors import BadInput
 from app.events import NOBODY, Standing
-from app.flow import policy
 from app.interpret import Rules, effective, explain, rules
 from app.record import diagnosis, queries
 from app.record.database import Database
@@ -21,6 +20,7 @@ from app.serve.fields import person
 from app.serve.replay import replay
 from app.serve.terminal import connect, open_database, show, show_facts, write
 from app.settings import CONFIG_DIR, Settings
+from app.switchboard import policy
 from app.webhook import Webhook, load_packs
 
 # --- explain ------------------------------------------------------------------------------------------------------

@@ -10,13 +10,13 @@ from app.errors import BadAddress, NotReady
 from app.events import ConsentState, Standing
 from app.flow import change_by_hand
 from app.interpret import effective, may_send
-from app.provider import Spec
 from app.record import queries
 from app.record.tokens import Scope
 from app.serve.fields import Program, RawAddress, Region, Said, person
 from app.serve.operation import Call, Operation, Params
 from app.serve.parts import Parts
 from app.serve.problems import Problem
+from app.spec import Spec
 
 
 class PersonParams(Params):

@@ -4,16 +4,17 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from app.flow import Switchboard
+from app.authenticate import Keyring
 from app.provider import Provider
 from app.record.database import Database
 from app.record.registry import Registered
 from app.record.vault import Vault
 from app.record.writer import Writer
-from app.send import Sender
+from app.send import Client, Sender
 from app.serve.apply import Catalogue
 from app.serve.bearer import KnownTokens
 from app.settings import Settings
+from app.switchboard import Switchboard
 from app.webhook import Pack
 
 
@@ -30,6 +31,8 @@ class Parts:
     sender: Sender | None
     providers: Mapping[str, Provider]
     packs: Mapping[str, Pack]
+    client: Client
+    keyring: Keyring
     tokens: KnownTokens = field(default_factory=KnownTokens)
     #: told of the registry whenever it has changed, after the switchboard; the sender's couriers follow it
     followers: list[Callable[[Registered], None]] = field(default_factory=list)

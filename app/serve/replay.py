@@ -14,7 +14,7 @@ import orjson
 import sqlalchemy as sa
 
 from app.events import Heard, RawRequest, Reading
-from app.flow import Switchboard, hear_again
+from app.flow import hear_again
 from app.interpret import decide
 from app.record import queries
 from app.record.again import record_again, undecoded_ids
@@ -23,6 +23,7 @@ from app.record.queries import StoredRequest
 from app.record.writer import Writer
 from app.request import Request
 from app.serve.takeover import keep_lists
+from app.switchboard import Switchboard
 
 
 class Replayed(NamedTuple):

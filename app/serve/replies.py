@@ -1,49 +1,42 @@
-"""Named reply texts, for admins: a webhook answers with one as `@name`."""
+"""Named replies, for admins: a webhook answers with one as `@name`."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated
 
 import sqlalchemy as sa
-from pydantic import AfterValidator, Field
 
-from app.provider import Spec
+from app import reply
 from app.record import registry
 from app.record.tokens import Scope
 from app.serve.apply import save_reply_checked
-from app.serve.fields import IN_USE, NAME_TAKEN, NO_SUCH_NAME, Listing, Name, NameParams, whole, without_nul
+from app.serve.fields import IN_USE, NAME_TAKEN, NO_SUCH_NAME, Listing, Name, NameParams, whole
 from app.serve.operation import Call, Operation, Params
 from app.serve.parts import Parts
 from app.serve.registered import changed, deleted, refuse_missing, refuse_other_name, refuse_taken
 
 _KIND = "reply"
 
-ReplyText = Annotated[str, AfterValidator(without_nul), Field(min_length=1, max_length=1600)]
 
-
-class Reply(Spec):
-    """A named text."""
+class Reply(reply.Reply):
+    """A named reply; a plain one is only a text."""
 
     name: Name
-    text: ReplyText
 
 
-class NewText(Spec):
+class NewText(reply.Reply):
     """What it says from now on."""
 
     name: Name | None = None
-    text: ReplyText
 
 
 async def every(call: Call[Params, None]) -> Listing[Reply]:
     """All of them."""
-    return whole([Reply(name=name, text=text) for name, text in (await _texts(call.parts)).items()])
+    return whole(list((await _replies(call.parts)).values()))
 
 
 async def read(call: Call[NameParams, None]) -> Reply:
     """One."""
-    name = call.params.name
-    return Reply(name=name, text=refuse_missing(_KIND, (await _texts(call.parts)).get(name)))
+    return refuse_missing(_KIND, (await _replies(call.parts)).get(call.params.name))
 
 
 async def create(call: Call[Params, Reply]) -> Reply:
@@ -54,7 +47,7 @@ async def create(call: Call[Params, Reply]) -> Reply:
 async def change(call: Call[NameParams, NewText]) -> Reply:
     """Another text under the same name; webhooks answer with it from now on."""
     refuse_other_name(call.body.name, call.params.name)
-    wanted = Reply(name=call.params.name, text=call.body.text)
+    wanted = Reply(**{**call.body.model_dump(), "name": call.params.name})
     return await _saved(call.parts, wanted, lambda found: refuse_missing(_KIND, found))
 
 
@@ -63,28 +56,37 @@ async def delete(call: Call[NameParams, None]) -> None:
     await deleted(call.parts, _KIND, lambda conn: registry.delete_reply(conn, call.params.name))
 
 
-async def _texts(parts: Parts) -> dict[str, str]:
+def _named(name: str, found: str | reply.Reply) -> Reply:
+    return Reply(name=name, text=found) if isinstance(found, str) else Reply(name=name, **found.model_dump())
+
+
+def _unnamed(wanted: Reply) -> str | reply.Reply:
+    return reply.reply_of(wanted.text, wanted.content)
+
+
+async def _replies(parts: Parts) -> dict[str, Reply]:
     vault = parts.vault
-    return (await parts.database.read(lambda conn: registry.load(conn, vault))).replies
+    found = (await parts.database.read(lambda conn: registry.load(conn, vault))).replies
+    return {name: _named(name, each) for name, each in found.items()}
 
 
-async def _saved(parts: Parts, wanted: Reply, look: Callable[[str | None], object]) -> Reply:
+async def _saved(parts: Parts, wanted: Reply, look: Callable[[str | reply.Reply | None], object]) -> Reply:
     vault, catalogue = parts.vault, parts.catalogue
 
     def act(conn: sa.Connection) -> Reply:
         look(registry.load(conn, vault).replies.get(wanted.name))
-        save_reply_checked(conn, vault, catalogue, wanted.name, wanted.text, datetime.now(UTC))
+        save_reply_checked(conn, vault, catalogue, wanted.name, _unnamed(wanted), datetime.now(UTC))
         return wanted
 
     return await changed(parts, act)
 
 
 OPERATIONS = (
-    Operation("GET", "/v1/replies", "All named reply texts", every, Scope.ADMIN, Listing[Reply]),
+    Operation("GET", "/v1/replies", "All named replies", every, Scope.ADMIN, Listing[Reply]),
     Operation(
         "POST",
         "/v1/replies",
-        "A new reply text",
+        "A new reply",
         create,
         Scope.ADMIN,
         Reply,
@@ -92,11 +94,11 @@ OPERATIONS = (
         status=201,
         problems=NAME_TAKEN,
     ),
-    Operation("GET", "/v1/replies/{name}", "A reply text", read, Scope.ADMIN, Reply, NameParams, problems=NO_SUCH_NAME),
+    Operation("GET", "/v1/replies/{name}", "A reply", read, Scope.ADMIN, Reply, NameParams, problems=NO_SUCH_NAME),
     Operation(
         "PUT",
         "/v1/replies/{name}",
-        "Change a reply text",
+        "Change a reply",
         change,
         Scope.ADMIN,
         Reply,
@@ -107,7 +109,7 @@ OPERATIONS = (
     Operation(
         "DELETE",
         "/v1/replies/{name}",
-        "Delete a reply text",
+        "Delete a reply",
         delete,
         Scope.ADMIN,
         params=NameParams,

@@ -1,4 +1,4 @@
-"""Have the running server follow the registry: its lines, the other followers, and a record of each keyword list."""
+"""Have the running server follow the registry: its lines, couriers, and a record of each keyword list."""
 
 from datetime import UTC, datetime
 from functools import partial
@@ -6,9 +6,13 @@ from functools import partial
 import sqlalchemy as sa
 import structlog
 
-from app.flow import Switchboard
+from app.errors import BadInput
 from app.record import registry
+from app.record.registry import Registered
+from app.send import Courier, courier
+from app.serve.feedback import feedback_url
 from app.serve.parts import Parts
+from app.switchboard import Switchboard
 
 log = structlog.get_logger()
 
@@ -25,6 +29,21 @@ async def take_over(parts: Parts) -> None:
     for name, reason in registered.broken_credentials.items():
         log.error("a credential cannot send; its replies wait", credential=name, reason=reason)
     await parts.writer.run(partial(keep_lists, switchboard=parts.switchboard))
+
+
+def hire(parts: Parts, couriers: dict[str, Courier], registered: Registered) -> None:
+    """A courier per credential. One whose credential is as it was stays, with its tokens and connections."""
+    before = dict(couriers)
+    couriers.clear()
+    for name, credential in registered.credentials.items():
+        try:
+            told = feedback_url(parts.settings, registered, credential)
+            old = before.get(name)
+            kept = old if old and old.made_of == (credential, told) else None
+            provider = parts.providers.get(credential.provider)
+            couriers[name] = kept or courier(credential, provider, parts.client, told)
+        except BadInput as error:
+            log.warning("a credential cannot send; its replies wait", credential=name, reason=str(error))
 
 
 def keep_lists(conn: sa.Connection, switchboard: Switchboard) -> None:

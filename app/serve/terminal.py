@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.table import Table
 
 from app.errors import BadInput, TextbackError
-from app.flow import Switchboard
 from app.interpret import decide
 from app.provider import load_providers
 from app.record import registry, schema
@@ -21,6 +20,7 @@ from app.record.database import Database
 from app.record.vault import Vault
 from app.record.writer import Writer
 from app.settings import CONFIG_DIR, Settings
+from app.switchboard import Switchboard
 from app.webhook import load_packs
 
 T = TypeVar("T")
@@ -87,12 +87,6 @@ def write(database: Database, story: Callable[[Writer], Coroutine[Any, Any, T]])
             await writer.stop()
 
     return asyncio.run(run())
-
-
-def base_url(settings: Settings) -> str:
-    """Where providers reach us, as far as we are told."""
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return settings.public_url or f"http://{host}:{settings.port}"
 
 
 def show(title: str, columns: Sequence[str], rows: Iterable[Row]) -> None:

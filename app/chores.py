@@ -1,0 +1,90 @@
+"""What a running server does beside its requests: follow the registry, keep refusals, forget, decide what hangs."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+
+import sqlalchemy as sa
+import structlog
+
+from app.accept.quarantine import PER_WEBHOOK, Quarantine
+from app.errors import BadInput, StoreUnavailable
+from app.flow import hear_overdue
+from app.record import housekeeping, pieces, registry
+from app.serve.parts import Parts
+from app.serve.takeover import take_over
+
+log = structlog.get_logger()
+
+#: a running server sees a change of the registry within a second
+_REGISTRY_EVERY = 0.5
+_REFUSALS_EVERY = 1.0
+_RETENTION_EVERY = 600.0
+_INCOMPLETE_EVERY = 15.0
+_INCOMPLETE_AT_ONCE = 200
+
+
+async def watch_registry(parts: Parts) -> None:
+    """Follow every change of the registry."""
+    while True:
+        await asyncio.sleep(_REGISTRY_EVERY)
+        with _patiently("the registry could not be read"):
+            if await parts.database.read(registry.version) != parts.switchboard.version:
+                await take_over(parts)
+
+
+async def keep_refusals(parts: Parts, quarantine: Quarantine) -> None:
+    """Write down what was refused, the last few of each webhook."""
+    while True:
+        await asyncio.sleep(_REFUSALS_EVERY)
+        rows: list[housekeeping.Refusal] = [
+            (r.webhook, r.request.received_at, r.reason, r.request.method, "/in/…", r.headers, r.body, r.request.client)
+            for r in quarantine.take()
+        ]
+        if rows:
+            with _patiently("refused requests could not be kept"):
+                await parts.writer.run(partial(housekeeping.keep_refusals, refusals=rows, per_webhook=PER_WEBHOOK))
+
+
+async def forget_what_is_old(parts: Parts) -> None:
+    """Delete what its retention has ended for."""
+    days = parts.settings.raw_retention_days
+    while True:
+        with _patiently("old requests could not be deleted"):
+            now = datetime.now(UTC)
+            for drop_some in (
+                partial(housekeeping.drop_old_requests, days=days),
+                partial(pieces.drop_old, days=days),
+                housekeeping.drop_passing_keys,
+            ):
+                await _until_done(parts, partial(drop_some, now=now))
+        await asyncio.sleep(_RETENTION_EVERY)
+
+
+async def decide_incomplete(parts: Parts) -> None:
+    """Have messages decided of which a part is still missing after a while. Told twice, they are decided once."""
+    while True:
+        with _patiently("incomplete messages could not be decided"):
+            lines = parts.switchboard.by_name
+            find = partial(pieces.overdue, now=datetime.now(UTC), webhooks=lines.keys(), limit=_INCOMPLETE_AT_ONCE)
+            for found in await parts.database.read(find):
+                if line := lines.get(found.webhook):
+                    await parts.writer.record(hear_overdue(line, found.event, found.received_at))
+        await asyncio.sleep(_INCOMPLETE_EVERY)
+
+
+async def _until_done(parts: Parts, drop_some: Callable[[sa.Connection], int]) -> None:
+    """Delete bit by bit, with a pause between, so that no event waits behind a large delete."""
+    while await parts.writer.run(drop_some):  # noqa: ASYNC110 - nothing tells us when events pause
+        await asyncio.sleep(0.05)
+
+
+@contextmanager
+def _patiently(sentence: str) -> Iterator[None]:
+    """A chore that fails is told of and tried again the next time."""
+    try:
+        yield
+    except (sa.exc.SQLAlchemyError, StoreUnavailable, BadInput) as error:
+        log.error(sentence, error=type(error).__name__)  # noqa: TRY400 - a driver's text may hold full numbers

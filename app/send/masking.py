@@ -1,0 +1,161 @@
+"""What a person may see of a request and its answer: everything but secrets, which become three stars.
+
+A secret is what the credential holds as one, wherever and however spelt it turns up; the header that proves the
+request; and what stands under a telltale name, because providers without a standard authentication want their password
+in the URL or in the payload.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import orjson
+from pydantic import SecretStr
+
+from app.credential import BasicAuth, Credential
+from app.request import parse_pairs
+
+STARS = "***"
+#: characters that are shown of a body
+SHOWN = 4_000
+
+#: fields of a token call that are no secrets (RFC 6749, RFC 8707), and of its answer (RFC 6749, 5.1 and 5.2)
+_OPEN_ASKED = frozenset({"grant_type", "scope", "audience", "resource", "content-type", "accept"})
+_OPEN_ANSWERED = frozenset({
+    "error", "error_description", "error_uri", "token_type", "scope", "message", "detail", "title", "code", "type",
+})  # fmt: skip
+#: headers that say nothing but what a body is
+_OPEN_HEADERS = frozenset({"content-type", "charset", "accept"})
+#: shorter words of a header's value occur by chance
+_TELLING = 8
+
+_NAME = (
+    r"(?<![\w.-])(?:[\w.-]*(?:passw|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|credential|signature)[\w.-]*"
+    r"|key|auth|sig|pass)"
+)
+_NOTHING = r"(?:null|true|false)\b"
+_NAMED = re.compile(
+    rf"""({_NAME}["']?\s*[=:]\s*)(?!{_NOTHING})(?:(")(?:[^"\\]|\\.)*"?|(')[^']*'?|[^\s&<>,;}}\]"']+)""", re.IGNORECASE
+)
+_ELEMENT = re.compile(rf"(<{_NAME}>)[^<]*", re.IGNORECASE)
+_AUTHORIZATION = re.compile(r"""((?:proxy-)?authorization["']?\s*[=:]\s*["']?)[^"'\r\n<&]+""", re.IGNORECASE)
+_SECRET_HEADER = re.compile(rf"{_NAME}|(?:proxy-)?authorization|(?:set-)?cookie", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """Puts stars in the places of one credential's secrets."""
+
+    secrets: re.Pattern[str] | None
+    longest: int
+    """Characters of the longest secret."""
+    proof: Mapping[str, str]
+    """Headers that prove a request, in lower case, and what stands before the secret in each."""
+    own: frozenset[str]
+    """Headers of the operator's own, in lower case: a key may stand in them."""
+
+    def sentence(self, text: str) -> str:
+        """A sentence of ours without the credential's secrets; it may well speak of a password."""
+        return self.secrets.sub(STARS, text) if self.secrets else text
+
+    def text(self, text: str) -> str:
+        """A text without secrets, of the credential's or of others."""
+        hidden = _AUTHORIZATION.sub(rf"\1{STARS}", self.sentence(text))
+        return _ELEMENT.sub(rf"\1{STARS}", _NAMED.sub(_starred, hidden))
+
+    def body(self, body: bytes) -> str:
+        """The beginning of a body. It is cut last, so that no half of a secret is left at the end."""
+        return self.text(body[: 4 * (SHOWN + self.longest)].decode("utf-8", "replace"))[:SHOWN]
+
+    def headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """Headers without secrets."""
+        return {name: self._header(name.lower(), value) for name, value in headers.items()}
+
+    def _header(self, name: str, value: str) -> str:
+        if name in self.proof:
+            prefix = self.proof[name]
+            return f"{prefix} {STARS}" if prefix and value.startswith(f"{prefix} ") else STARS
+        if name in self.own or _SECRET_HEADER.fullmatch(name):
+            return STARS
+        return self.text(value)
+
+
+def mask(credential: Credential, proof: Mapping[str, str], fetched: tuple[str, ...] = ()) -> Mask:
+    """The mask of a credential. `fetched`: access tokens that came in on the way. `proof`: see `Mask`."""
+    found = {spelt for secret in (*_secrets(credential), *fetched) if secret for spelt in _spellings(secret)}
+    # the longest first: what is a part of another secret must not leave the rest of that
+    ordered = sorted(found, key=lambda text: (-len(text), text))
+    pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+    own = frozenset(name.lower() for name in credential.headers) - _OPEN_HEADERS
+    longest = len(ordered[0]) if ordered else 0
+    return Mask(pattern, longest, {name.lower(): prefix for name, prefix in proof.items()}, own)
+
+
+def token_request(body: bytes, hidden: Mask) -> str:
+    """The body of a token call: the names, and the values of those that are never secret."""
+    text = body.decode("utf-8", "replace")
+    fields: list[tuple[str, Any]] = list(orjson.loads(body).items()) if text.startswith("{") else parse_pairs(text)
+    shown = {name: hidden.text(value) if name in _OPEN_ASKED else STARS for name, value in fields}
+    return orjson.dumps(shown).decode() if text.startswith("{") else "&".join(f"{n}={v}" for n, v in shown.items())
+
+
+def token_answer(body: bytes, hidden: Mask) -> str:
+    """The body of a token call's answer: a token may stand anywhere in it, so only what tells of errors is shown."""
+    try:
+        tree = json.loads(body)
+    except (ValueError, RecursionError):
+        return hidden.body(body)
+    return hidden.text(orjson.dumps(_blank(tree), default=str).decode())[:SHOWN]
+
+
+def _blank(tree: Any, name: str = "", depth: int = 0) -> Any:
+    match tree:
+        case dict() if depth < 32:
+            return {key: _blank(value, key, depth + 1) for key, value in tree.items()}
+        case list() if depth < 32:
+            return [_blank(value, name, depth + 1) for value in tree]
+        case str() | dict() | list():
+            return tree if name.lower() in _OPEN_ANSWERED and isinstance(tree, str) else STARS
+    return tree
+
+
+def _starred(match: re.Match[str]) -> str:
+    quotation = match[2] or match[3] or ""
+    return f"{match[1]}{quotation}{STARS}{quotation}"
+
+
+def _secrets(credential: Credential) -> Iterator[str]:
+    yield from _hidden(credential.model_dump())
+    if isinstance(credential.auth, BasicAuth):
+        both = f"{credential.auth.username}:{credential.auth.password.get_secret_value()}"
+        yield base64.b64encode(both.encode()).decode("ascii")
+    for name, value in credential.headers.items():
+        if name.lower() not in _OPEN_HEADERS and "{{" not in value:
+            yield from (word for word in (value, *value.split()) if len(word) >= _TELLING)
+
+
+def _hidden(node: Any, name: str = "") -> Iterator[str]:
+    match node:
+        case SecretStr():
+            if name.lower() not in _OPEN_ASKED:
+                yield node.get_secret_value()
+        case dict():
+            for key, value in node.items():
+                yield from _hidden(value, key)
+
+
+def _spellings(secret: str) -> set[str]:
+    """As it is, and as it stands in a URL, a form, JSON and XML."""
+    return {
+        secret,
+        quote(secret, safe=""),
+        quote_plus(secret),
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        escape(secret),
+    }

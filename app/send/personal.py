@@ -1,0 +1,73 @@
+"""Where a person's attributes are wanted: in a credential's templates, and in the texts of replies."""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+from app.credential import Credential
+from app.errors import BadInput, SendFailed
+from app.provider import Send
+from app.send.template import TEXTS, Fill, Known, Part, Values, as_text, is_expression, joined, taken_apart, value_of
+
+_NOTHING: dict[str, Any] = {**dict.fromkeys(TEXTS, ""), "profile": {}, "suggestions": ()}
+
+
+def needs_profile(credential: Credential, rules: Send) -> bool:
+    """Whether the requests of a credential may want attributes of the person. An expression may."""
+    node = [rules.url, rules.headers, rules.form, rules.json_body, rules.xml, rules.text, credential.headers]
+    return any(_wants_profile(name) for text in _texts(node) for name in taken_apart(text)[1])
+
+
+def personal(text: str) -> bool:
+    """Whether a reply's text has places in it, so that `personalise` needs the person's attributes."""
+    return "{{" in text
+
+
+def personalise(text: str, values: Values) -> str:
+    """The reply's text with its places filled in: `{{profile.firstName}}`, or JSONata.
+
+    `values`: whichever there are of profile, fromNumber, toNumber, messageReference. It never fails: a place that is
+    unknown, missing or broken becomes nothing, since some replies are owed by law, with or without a name in them.
+    """
+    return _compiled(text)({**_NOTHING, **values})
+
+
+@lru_cache(maxsize=1_024)
+def _compiled(text: str) -> Fill[str]:
+    literals, names = taken_apart(text)
+    parts: list[Part] = [literals[0]]
+    for name, literal in zip(names, literals[1:], strict=True):
+        parts += [_forgiving(name), literal]
+    return joined(parts)
+
+
+def _forgiving(name: str) -> Part:
+    try:
+        value = value_of(name, Known())
+    except BadInput:
+        return ""
+    if isinstance(value, str):
+        return value
+
+    def fill(values: Values) -> str:
+        try:
+            return as_text(value(values))
+        except SendFailed:
+            return ""
+
+    return fill
+
+
+def _wants_profile(name: str) -> bool:
+    return name.startswith("profile.") or is_expression(name)
+
+
+def _texts(node: Any) -> Iterator[str]:
+    match node:
+        case str():
+            yield node
+        case dict():
+            yield from _texts(list(node.values()))
+        case list():
+            for item in node:
+                yield from _texts(item)
