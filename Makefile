@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST_ARGS ?= -n auto
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test check bench lock clean
+.PHONY: help install install-dev run test check bench providers fuzz lock clean
 
 help:  ## print the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -28,6 +28,12 @@ check: .venv/installed-dev  ## lint, types, import rules
 
 bench: .venv/installed-dev  ## requests per second against a bare and a hand-written server, in one run
 	$(BIN)/python -m tests.bench $(BENCH_ARGS)
+
+providers: .venv/installed  ## write the page of each provider file anew
+	$(BIN)/textback providers --write config/providers
+
+fuzz: .venv/installed-dev  ## five minutes of spoilt samples against every provider file
+	$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
 
 lock:  ## write both lock files anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \

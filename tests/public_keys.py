@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import tomllib
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,6 +15,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from app.authenticate.keyring import Keyring
 from app.errors import SendFailed
+from app.send.connection import Answer
+from tests.decoding import SAMPLES
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CERT_URL = "https://sns.us-east-1.amazonaws.com/SimpleNotificationService-0123456789abcdef0123456789abcdef.pem"
@@ -102,3 +105,12 @@ def filled(url: str, content: bytes) -> Keyring:
     ring = Shelf({url: content}).ring()
     asyncio.run(ring.fill(url))
     return ring
+
+
+async def the_internet(_method: str, url: str, *_args: Any, **_options: Any) -> Answer:
+    """In the place of `Client.request`: the keys that stand beside the samples, and the confirmations they ask for."""
+    for listing in SAMPLES.glob("*/keys.toml"):
+        found = tomllib.loads(listing.read_text("utf-8")).get(url)
+        if found:
+            return Answer(200, {}, (listing.parent / found).read_bytes())
+    return Answer(200 if "Action=ConfirmSubscription" in url else 404, {}, b"")

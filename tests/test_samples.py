@@ -4,7 +4,6 @@ copy refused without a trace."""
 import http.client
 import json
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -30,11 +29,11 @@ from app.scheme import (
     TokenScheme,
     schemes_of,
 )
-from app.send.connection import Answer
 from app.serve.takeover import take_over
 from app.webhook import Webhook
 from tests.conftest import KINDS, fresh_database
 from tests.decoding import PROVIDERS, SAMPLES, sample_names
+from tests.public_keys import the_internet
 from tests.serving import Served, serving
 
 #: what a refused request must leave as it was
@@ -52,15 +51,6 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     ):
         server.parts.client.request = the_internet  # type: ignore[method-assign]
         yield server
-
-
-async def the_internet(_method: str, url: str, *_args: Any, **_options: Any) -> Answer:
-    """The providers' public keys, which stand beside their samples; the confirmations that they wait for."""
-    for listing in SAMPLES.glob("*/keys.toml"):
-        found = tomllib.loads(listing.read_text("utf-8")).get(url)
-        if found:
-            return Answer(200, {}, (listing.parent / found).read_bytes())
-    return Answer(200 if "Action=ConfirmSubscription" in url else 404, {}, b"")
 
 
 class Sample:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from app.errors import BadInput, SendFailed
-from app.provider import Send
 from app.send.answer import reader, retry_after
 from app.send.connection import Answer
+from app.sending import Send
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 RULES = Send(

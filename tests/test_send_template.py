@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from app.credential import Credential
 from app.errors import BadInput, SendFailed
-from app.provider import Send
 from app.send.payload import custom_rules
 from app.send.personal import needs_profile, personal, personalise
 from app.send.render import send_rules
 from app.send.template import Known, is_expression, joined, json_template, taken_apart, text_parts
+from app.sending import Send
 
 KNOWN = Known("A1", "https://us.example.com/in/1", {"team": "blue"})
 VALUES = {

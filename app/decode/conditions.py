@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from app.decode.paths import Frame, as_text, value_at
-from app.provider import Condition, When
+from app.spec import Condition, When
 
 Test = Callable[[Frame], bool]
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from app.decode.envelope import PREFIXES
 from app.decode.paths import PLACE, parts_of
-from app.provider import Alternative, Condition, EventRule, Handshake, Provider, Value, When
+from app.provider import Alternative, EventRule, Handshake, Provider, Value
+from app.spec import Condition, When
 
 #: the fields of a rule that say where a value stands
 VALUE_FIELDS = tuple(name for name, field in EventRule.model_fields.items() if field.annotation == Value | None)

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 from app.decode.envelope import PREFIXES
 from app.decode.fields import MOST_INDEXES
 from app.decode.paths import Frame, Step, climb_of, enter, escape, levels_of, parts_of, step_of, value_at
-from app.provider import Alternative, When
+from app.provider import Alternative
+from app.spec import When
 
 Place = tuple[str, ...]
 """Names and indexes."""

@@ -14,7 +14,8 @@ from typing import Any, Literal, NamedTuple
 
 from app.decode.paths import escape
 from app.errors import BadInput
-from app.provider import Alternative, Condition, EventRule, Value
+from app.provider import Alternative, EventRule, Value
+from app.spec import Condition
 from app.webhook import Webhook
 
 Kind = Literal["inbound", "receipt"]

@@ -35,6 +35,10 @@ _PUT = Ask(
 _READ = Ask(
     "SELECT a.address, a.name, a.value FROM given CROSS JOIN profile_attributes a WHERE a.address = c0", ("text",)
 )
+_TOLD_BY = Ask(
+    "SELECT DISTINCT a.address FROM given CROSS JOIN profile_attributes a WHERE a.address = c0 AND a.source = c1",
+    ("text", "text"),
+)
 _TOO_MANY = Ask(
     "SELECT c0 FROM given CROSS JOIN profile_attributes a WHERE a.address = c0 "
     f"GROUP BY c0 HAVING count(*) > {MOST} LIMIT 1",
@@ -88,6 +92,17 @@ def listed(conn: sa.Connection, *, limit: int, after: str = "") -> list[Profile]
     ]
 
 
+def told_by(conn: sa.Connection, source: str, addresses: Iterable[str]) -> set[str]:
+    """Those of the addresses that have an attribute from this source."""
+    return {row[0] for row in _TOLD_BY.run(conn, [(address, source) for address in addresses])}
+
+
+def names(conn: sa.Connection) -> list[str]:
+    """The names of all attributes that anybody has."""
+    column = profile_attributes.c.name
+    return list(conn.execute(sa.select(column).distinct().order_by(column)).scalars())
+
+
 # --- writing ------------------------------------------------------------------------------------------------------
 
 
@@ -126,6 +141,13 @@ def put_many(conn: sa.Connection, rows: Iterable[tuple[str, str, str]], source: 
         changed += len(_PUT.run(conn, chunk))
         _refuse_too_many(conn, {row[0] for row in chunk})
     return changed
+
+
+def drop_many(conn: sa.Connection, addresses: Collection[str], at: datetime) -> int:
+    """Delete all that was told of these people until `at`, before what replaces it is put; how many there were."""
+    column = profile_attributes.c
+    told_before = sa.and_(column.address.in_(addresses), column.updated_at <= at)
+    return conn.execute(profile_attributes.delete().where(told_before)).rowcount
 
 
 def check(name: str, value: str) -> None:

@@ -8,10 +8,11 @@ from urllib.parse import urlsplit
 
 from app.credential import Auth, Credential
 from app.errors import SendFailed
-from app.provider import Provider, Send
+from app.provider import Provider
 from app.send.answer import at, body_of, holds, steps_of, text_of
 from app.send.connection import Answer, CertificateRefused
 from app.send.render import Outgoing
+from app.sending import Send
 from app.webhook import CUSTOM
 
 #: paths of an answer that are listed

@@ -11,8 +11,9 @@ from typing import Any
 import orjson
 
 from app.errors import BadInput, SendFailed
-from app.provider import Condition, Send
 from app.send.connection import Answer
+from app.sending import Send
+from app.spec import Condition
 
 #: "later", where every other 4xx is "never": request time-out, too early, too many requests
 _PASSING = frozenset({408, 425, 429})

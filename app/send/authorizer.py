@@ -4,7 +4,6 @@ from typing import Protocol
 
 from app.credential import Auth, Credential, JwtAuth, MacAuth, MacRecipe, OAuthAuth
 from app.errors import BadInput
-from app.provider import Send
 from app.send.authorization import header_name, prefixed, replaced
 from app.send.fetched_token import FetchedTokens
 from app.send.http import Client
@@ -12,6 +11,7 @@ from app.send.mac import MacSigner
 from app.send.own_token import OwnTokens
 from app.send.render import Outgoing
 from app.send.token_call import token_call
+from app.sending import Send
 
 
 class Authorizer(Protocol):

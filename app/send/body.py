@@ -10,7 +10,6 @@ from defusedxml import DefusedXmlException  # type: ignore[import-untyped]
 from defusedxml.ElementTree import fromstring  # type: ignore[import-untyped]
 
 from app.errors import BadInput
-from app.provider import Send
 from app.send.template import (
     LEFT_OUT,
     Fill,
@@ -26,6 +25,7 @@ from app.send.template import (
     text_parts,
     words_for_places,
 )
+from app.sending import Send
 
 _TYPES = {
     "form": "application/x-www-form-urlencoded",

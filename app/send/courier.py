@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from app.credential import Credential
 from app.errors import BadInput, SendFailed
-from app.provider import Provider, Send
+from app.provider import Provider
 from app.send.answer import Reader, reader
 from app.send.authorizer import Authorizer, authorizer
 from app.send.certificate import client_tls
@@ -17,6 +17,7 @@ from app.send.destinations import Destinations
 from app.send.http import Client
 from app.send.personal import needs_profile
 from app.send.render import Message, Outgoing, composer, send_rules
+from app.sending import Send
 
 #: what a provider says that does not know a token (any more)
 _UNAUTHORIZED = 401

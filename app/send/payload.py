@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from app.credential import Credential
 from app.errors import BadInput
-from app.provider import Send
 from app.send.template import words_for_places
+from app.sending import Send
 
 
 def custom_rules(credential: Credential) -> Send:

@@ -6,8 +6,8 @@ from typing import Any
 
 from app.credential import Credential
 from app.errors import BadInput, SendFailed
-from app.provider import Send
 from app.send.template import TEXTS, Fill, Known, Part, Values, as_text, is_expression, joined, taken_apart, value_of
+from app.sending import Send
 
 _NOTHING: dict[str, Any] = {**dict.fromkeys(TEXTS, ""), "profile": {}, "suggestions": ()}
 

@@ -7,13 +7,14 @@ from urllib.parse import quote
 
 from app.credential import Credential
 from app.errors import BadInput, SendFailed
-from app.provider import Provider, Send
+from app.provider import Provider
 from app.send.authorization import Authorization, authorization
 from app.send.body import body, form
 from app.send.destinations import place
 from app.send.http import OWN_HEADERS
 from app.send.payload import custom_rules
 from app.send.template import Fill, Known, Part, Values, joined, text_parts
+from app.sending import Send
 from app.webhook import CUSTOM
 
 #: kinds of `app.address` that are ours alone; a provider wants the bare number or name

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from app.credential import ApiKeyAuth, BasicAuth, BearerAuth, Credential, JwtAuth, MacAuth, MacRecipe, OAuthAuth
 from app.errors import SendFailed
-from app.provider import Provider, Send
+from app.provider import Provider
 from app.send.advice import Tried, advice
 from app.send.connection import Answer
 from app.send.courier import Courier, courier, deliver
@@ -20,6 +20,7 @@ from app.send.destinations import Destinations
 from app.send.http import Client
 from app.send.masking import Mask, mask, token_answer, token_request
 from app.send.render import Message, Outgoing, send_rules
+from app.sending import Send
 
 Purpose = Literal["access token", "message"]
 

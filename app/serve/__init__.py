@@ -11,13 +11,16 @@ from app.serve import (
     catalogue,
     consent,
     credentials,
+    decoding,
     health,
     heard,
     ledger,
     messages,
     metrics,
     openapi,
+    profiles,
     replies,
+    verify,
     webhooks,
 )
 from app.serve.door import routes_of
@@ -30,7 +33,10 @@ __all__ = ["HANDLERS", "Parts", "operations", "routes"]
 
 def operations() -> list[Operation]:
     """Every operation, in the order of the document."""
-    rooms = (consent, ledger, messages, heard, credentials, webhooks, replies, catalogue, access, health, metrics)
+    rooms = (
+        consent, profiles, ledger, messages, heard, credentials, verify, webhooks, replies, catalogue, decoding, access,
+        health, metrics,
+    )  # fmt: skip
     listed = [operation for room in rooms for operation in room.OPERATIONS]
     return [*listed, openapi.operation_for(listed)]
 

@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from app.events import Status
-from app.provider import Provider, Send
+from app.provider import Provider
 from app.scheme import AnyScheme, Scheme, needs_secret, schemes_of, signs_url
+from app.sending import Send
 from app.webhook import CUSTOM
 
 _PARAMETER = re.compile(r"parameters\.(\w+)")
@@ -33,6 +34,22 @@ _AUTHS: Mapping[str, str] = {
     "jwt": '{ type = "jwt", algorithm = "RS256", key = "${…}", claims = { … } }',
     "oauth": '{ type = "oauth", url = "…", body = { grant_type = "…", client_id = "…", client_secret = "${…}" } }',
 }
+
+#: what provider "custom" brings itself
+_OWN_CREDENTIAL = (
+    "[[credentials]]",
+    'name = "acme"',
+    'provider = "custom"',
+    'url = "https://…"',
+    'auth = { type = "bearer", token = "${…}" }',
+    """payload = '{"from":"{{fromNumber}}","to":"{{toNumber}}","text":"{{message}}","ref":"{{messageReference}}"}'""",
+    'message_id = "messages.0.id"        # where its answer names the message',
+    "",
+)
+_OWN_PAYLOADS = (
+    """payload = '{"id":"{{requestId}}","from":"{{profileNumber}}","text":"{{inboundMessage}}"}'""",
+    """feedback_payload = '{"id":"{{messageId}}","to":"{{recipient}}","status":"{{feedbackStatus}}"}'""",
+)
 
 
 def page(provider: Provider) -> str:
@@ -76,14 +93,16 @@ def _steps(provider: Provider) -> Iterator[str]:
 
 def _snippet(provider: Provider) -> Iterator[str]:
     """The entries of an apply file, with a place for everything that must be given."""
-    if provider.send:
+    if provider.slug == CUSTOM:
+        yield from _OWN_CREDENTIAL
+    elif provider.send:
         yield from _credential(provider)
         yield ""
     yield "[[webhooks]]"
     yield f'name = "acme-{provider.slug}"'
     yield f'provider = "{provider.slug}"'
     yield 'type = "both"                # inbound | feedback | both'
-    if provider.send:
+    if provider.send or provider.slug == CUSTOM:
         yield 'credential = "acme"'
     yield 'sender = "+14155550199"'
     if provider.signature is None:
@@ -92,6 +111,8 @@ def _snippet(provider: Provider) -> Iterator[str]:
         yield 'secret = "${…}"'
     if any(handshake.token for handshake in provider.handshakes):
         yield 'verify_token = "${…}"        # a word of your own; without it, the secret'
+    if provider.slug == CUSTOM:
+        yield from _OWN_PAYLOADS
 
 
 def _credential(provider: Provider) -> Iterator[str]:
@@ -104,7 +125,7 @@ def _credential(provider: Provider) -> Iterator[str]:
         yield f'channel = "{channel}"'
     if "{{appId}}" in told:
         yield 'app_id = "…"'
-    yield f"auth = {_AUTHS[send.auth[0]] if send.auth else _AUTHS['none']}"
+    yield f"auth = {send.auth_example or _AUTHS[send.auth[0] if send.auth else 'none']}"
     if not send.url:
         yield 'url = "https://…"            # it holds something of the account'
     names = dict.fromkeys(_PARAMETER.findall(told))
@@ -159,7 +180,7 @@ def _heard(provider: Provider) -> Iterator[str]:
     if provider.blocked_codes:
         yield f"A receipt with code {', '.join(provider.blocked_codes)} means that the person has opted out."
     if provider.retries:
-        yield f"An answer is waited for {provider.patience:g} s. Requests are repeated: {provider.retries}."
+        yield f"It waits {provider.patience:g} s for an answer. Repeats: {provider.retries}."
 
 
 def _shown(status: Status) -> str:

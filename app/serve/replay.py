@@ -70,7 +70,7 @@ def _heard(switchboard: Switchboard, stored: StoredRequest) -> Heard | str:
     line = switchboard.by_name.get(stored.webhook)
     if line is None:
         return switchboard.broken.get(stored.webhook) or f"there is no webhook '{stored.webhook}' any more"
-    heard = hear_again(line, _request(stored))
+    heard = hear_again(line, stored_as_request(stored))
     if heard is None:
         return f"still not understood: {stored.problem}"
     return replace(heard, raw=_raw(stored, heard))
@@ -83,7 +83,8 @@ def _left(heard: Heard) -> str:
     return f"of its items, {len(heard.troubles)} still cannot be read: {heard.troubles[0].reason}"
 
 
-def _request(stored: StoredRequest) -> Request:
+def stored_as_request(stored: StoredRequest) -> Request:
+    """The request that was stored, as it came but for its credentials."""
     return Request(
         stored.method,
         stored.target,

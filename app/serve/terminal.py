@@ -1,6 +1,7 @@
 """What all commands share: how they open the database, how a fault is told, how a table is shown."""
 
 import asyncio
+import re
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from app.record.writer import Writer
 from app.settings import CONFIG_DIR, Settings
 from app.switchboard import Switchboard
 from app.webhook import load_packs
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 T = TypeVar("T")
 Row = Sequence[object]
@@ -87,6 +90,11 @@ def write(database: Database, story: Callable[[Writer], Coroutine[Any, Any, T]])
             await writer.stop()
 
     return asyncio.run(run())
+
+
+def printable(text: str) -> str:
+    """The text without control characters: what others have sent must not steer somebody's terminal."""
+    return _CONTROL.sub("\ufffd", text)
 
 
 def show(title: str, columns: Sequence[str], rows: Iterable[Row]) -> None:

@@ -68,14 +68,15 @@ def prepare(  # noqa: PLR0917 - what a command and the API both have at hand
     registered = registry.load(conn, vault)
     credential = _credential(registered, name)
     _refuse_opted_out(conn, address)
+    provider = providers.get(credential.provider)
     message = Message(
-        from_number=wanted.sender or _usual_sender(registered, name),
+        from_number=wanted.sender or _usual_sender(registered, credential, provider),
         to_number=address,
         text=wanted.message,
         reference=str(new_id()),
         profile=profiles.read(conn, [address])[address],
     )
-    return Prepared(credential, providers.get(credential.provider), _feedback(settings, registered, credential), message)
+    return Prepared(credential, provider, _feedback(settings, registered, credential), message)
 
 
 async def begin(ready: Prepared, settings: Settings) -> Trial:
@@ -125,9 +126,18 @@ def _refuse_opted_out(conn: sa.Connection, address: str) -> None:
             )
 
 
-def _usual_sender(registered: Registered, credential: str) -> str:
-    senders = (w.sender for w in (entry.webhook for entry in registered.webhooks) if w.credential == credential)
-    return next((sender for sender in senders if sender), "")
+def _usual_sender(registered: Registered, credential: Credential, provider: Provider | None) -> str:
+    webhooks = (entry.webhook for entry in registered.webhooks)
+    senders = (webhook.sender for webhook in webhooks if webhook.credential == credential.name)
+    found = next((sender for sender in senders if sender), "")
+    if not found and _names_sender(credential, provider):
+        raise Problem(422, "sender: No webhook's replies leave through this credential, so say from whom to send.")
+    return found
+
+
+def _names_sender(credential: Credential, provider: Provider | None) -> bool:
+    rules = provider.send.get(credential.channel) if provider else None
+    return "fromNumber" in f"{credential.model_dump_json()}{rules.model_dump_json() if rules else ''}"
 
 
 def _feedback(settings: Settings, registered: Registered, credential: Credential) -> str:
