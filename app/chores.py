@@ -7,19 +7,18 @@ from datetime import UTC, datetime
 from functools import partial
 
 import sqlalchemy as sa
-import structlog
 
 from app.accept.quarantine import PER_WEBHOOK, Quarantine
-from app.errors import BadInput, StoreUnavailable
 from app.flow import hear_overdue
 from app.record import housekeeping, pieces, registry
+from app.send import complain
 from app.serve.parts import Parts
 from app.serve.takeover import take_over
 
-log = structlog.get_logger()
-
 #: a running server sees a change of the registry within a second
 _REGISTRY_EVERY = 0.5
+#: what could not be taken over will hardly be half a second later
+_REGISTRY_AGAIN = 5.0
 _REFUSALS_EVERY = 1.0
 _RETENTION_EVERY = 600.0
 _INCOMPLETE_EVERY = 15.0
@@ -28,24 +27,36 @@ _INCOMPLETE_AT_ONCE = 200
 
 async def watch_registry(parts: Parts) -> None:
     """Follow every change of the registry."""
+    pause = _REGISTRY_EVERY
     while True:
-        await asyncio.sleep(_REGISTRY_EVERY)
-        with _patiently("the registry could not be read"):
-            if await parts.database.read(registry.version) != parts.switchboard.version:
-                await take_over(parts)
+        await asyncio.sleep(pause)
+        pause = _REGISTRY_AGAIN
+        with _patiently("the registry could not be taken over"):
+            if await _follow(parts):
+                pause = _REGISTRY_EVERY
+
+
+async def _follow(parts: Parts) -> bool:
+    """Whether the registry is taken over as it is now."""
+    if await parts.database.read(registry.version) == parts.switchboard.version:
+        return True
+    return await take_over(parts)
 
 
 async def keep_refusals(parts: Parts, quarantine: Quarantine) -> None:
     """Write down what was refused, the last few of each webhook."""
     while True:
         await asyncio.sleep(_REFUSALS_EVERY)
-        rows: list[housekeeping.Refusal] = [
-            (r.webhook, r.request.received_at, r.reason, r.request.method, "/in/…", r.headers, r.body, r.request.client)
-            for r in quarantine.take()
-        ]
-        if rows:
-            with _patiently("refused requests could not be kept"):
+        with _patiently("refused requests could not be kept"):
+            if rows := _refusals(quarantine):
                 await parts.writer.run(partial(housekeeping.keep_refusals, refusals=rows, per_webhook=PER_WEBHOOK))
+
+
+def _refusals(quarantine: Quarantine) -> list[housekeeping.Refusal]:
+    return [
+        (r.webhook, r.request.received_at, r.reason, r.request.method, "/in/…", r.headers, r.body, r.request.client)
+        for r in quarantine.take()
+    ]
 
 
 async def forget_what_is_old(parts: Parts) -> None:
@@ -70,8 +81,9 @@ async def decide_incomplete(parts: Parts) -> None:
             lines = parts.switchboard.by_name
             find = partial(pieces.overdue, now=datetime.now(UTC), webhooks=lines.keys(), limit=_INCOMPLETE_AT_ONCE)
             for found in await parts.database.read(find):
-                if line := lines.get(found.webhook):
-                    await parts.writer.record(hear_overdue(line, found.event, found.received_at))
+                with _patiently("an incomplete message could not be decided"):
+                    if line := lines.get(found.webhook):
+                        await parts.writer.record(hear_overdue(line, found.event, found.received_at))
         await asyncio.sleep(_INCOMPLETE_EVERY)
 
 
@@ -83,8 +95,8 @@ async def _until_done(parts: Parts, drop_some: Callable[[sa.Connection], int]) -
 
 @contextmanager
 def _patiently(sentence: str) -> Iterator[None]:
-    """A chore that fails is told of and tried again the next time."""
+    """A chore that fails, for whatever reason, is told of and tried again the next time: nobody would start it anew."""
     try:
         yield
-    except (sa.exc.SQLAlchemyError, StoreUnavailable, BadInput) as error:
-        log.error(sentence, error=type(error).__name__)  # noqa: TRY400 - a driver's text may hold full numbers
+    except Exception as error:  # noqa: BLE001
+        complain(sentence, error)

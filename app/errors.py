@@ -2,11 +2,13 @@
 
 TextbackError
   Refused           the caller did not prove who it is                      -> 401
+    WrongWord       a handshake showed another word than the webhook's
   NotReady          something of ours is missing or away; try again later   -> 503
     StoreUnavailable
     KeyWanted       a provider's public key must be fetched first
   BadAddress        no address can be decided; goes to the work list
   Unreadable        an item or a request does not have the form its provider file tells
+    TookTooLong     an expression was stopped by the clock; another time it may end
   BadInput          what an operator gave; the text names the cause and the mend
   SendFailed        a provider did not take a message
 """
@@ -18,6 +20,10 @@ class TextbackError(Exception):
 
 class Refused(TextbackError):
     """The caller did not prove who it is. The text is for the operator's doctor, never for the caller."""
+
+
+class WrongWord(Refused):
+    """A handshake showed another word than the webhook's; it may be the provider's real one, and is not kept."""
 
 
 class NotReady(TextbackError):
@@ -42,6 +48,10 @@ class BadAddress(TextbackError):
 
 class Unreadable(TextbackError):
     """An item or a request does not have the form its provider file tells. The text names the path."""
+
+
+class TookTooLong(Unreadable):
+    """An expression was stopped by the clock: where the machine has less to do, the same may end in time."""
 
 
 class BadInput(TextbackError):

@@ -11,7 +11,7 @@ import orjson
 
 from app.authenticate import shows
 from app.decode import Shaken
-from app.errors import Refused
+from app.errors import WrongWord
 from app.events import (
     EVERY_PROGRAM,
     Cause,
@@ -61,7 +61,7 @@ _GREETED = Decoded(Reading.IGNORED, answer="ignore")
 
 def _check_word(line: Line, shaken: Shaken) -> None:
     if shaken.token is not None and not shows(shaken.token, line.webhook.verify_tokens):
-        raise Refused("the provider tried the URL with another word than the webhook's verify_token, or its secret")
+        raise WrongWord("the provider tried the URL with another word than the webhook's verify_token, or its secret")
 
 
 def _raw(line: Line, request: Request, evidence: str, decoded: Decoded) -> RawRequest:
@@ -145,7 +145,10 @@ def _block_error(line: Line, receipt: Receipt) -> Change:
 
 def _headers(line: Line, request: Request) -> str:
     kept = {name: value for name, value in request.headers.items() if name not in line.hidden}
-    return orjson.dumps(kept).decode()
+    text = orjson.dumps(kept).decode()
+    if line.token in text:
+        return orjson.dumps({name: value for name, value in kept.items() if line.token not in value}).decode()
+    return text
 
 
 def _target(line: Line, request: Request) -> str:

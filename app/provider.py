@@ -78,6 +78,9 @@ class EventRule(Spec):
 
     #: the provider's id of the message, or of the event for a change
     id: Value | None = None
+    #: regular expression of the whole id; an item with another id, or none, waits on the work list. For a provider that
+    #: signs names and values with nothing between them: cut in other places, a captured request has another id
+    id_pattern: str = ""
     #: the person: the message's author for inbound, its recipient for a receipt
     address: Value | None = None
     #: our own number or agent
@@ -122,6 +125,8 @@ class EventRule(Spec):
         missing = [name for name, value in wanted[self.kind].items() if not value]
         if missing:
             raise ValueError(f"an event of kind {self.kind} needs {', '.join(missing)}")
+        if self.id_pattern and not self.id:
+            raise ValueError("id_pattern goes with an id")
         return self
 
 

@@ -10,7 +10,7 @@ literally.
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from app.spec import Spec
 
@@ -66,6 +66,8 @@ class HmacScheme(Spec):
     key: Literal["text", "base64", "hex"] = "text"
     key_prefix: str = ""
     signed: str = "{body}"
+    #: json: no other body is signed so. For a provider that signs its forms in another way, with the same key
+    content: Literal["any", "json"] = "any"
     window: Window | None = None
 
 
@@ -136,7 +138,10 @@ class SnsScheme(Spec):
 
 
 class BearerScheme(Spec):
-    """A token signed by an issuer that publishes its keys (OpenID Connect: Entra, Google), in `Authorization`."""
+    """A token signed by an issuer that publishes its keys (OpenID Connect: Entra, Google), in `Authorization`.
+
+    Such an issuer signs for whoever asks and for any audience that he names: only further claims tell who that is.
+    """
 
     type: Literal["bearer"] = "bearer"
     issuer: str
@@ -144,8 +149,18 @@ class BearerScheme(Spec):
     #: https URL of the key set
     keys: str = Field(pattern=r"^https://[^/@?#\s]+/\S*$")
     algorithms: list[Literal["RS256", "RS384", "RS512", "ES256", "ES384"]] = ["RS256"]
-    #: further claims that must have these values: `{ azp = "…" }`
+    #: who the caller is: claims that must have these values, `{ azp = "…" }`; one at least
     claims: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _of_somebody(self) -> "BearerScheme":
+        if not self.claims:
+            raise ValueError(
+                "claims must say who calls, because the issuer signs tokens for others too: for Google"
+                ' { email = "the service account", email_verified = "true" }, for Entra { azp = "the application'
+                ' id of Event Grid" }, or appid in a token of version 1'
+            )
+        return self
 
 
 class ClientCertificateScheme(Spec):
@@ -202,6 +217,11 @@ def signs_url(scheme: Scheme) -> bool:
         or (isinstance(one, HmacScheme | Ed25519Scheme) and "url}" in one.signed)
         for one in schemes_of(scheme)
     )
+
+
+def lacking_secret(scheme: Scheme) -> list[str]:
+    """The types of the schemes in it that can prove nothing while the webhook has no secret."""
+    return list(dict.fromkeys(one.type for one in schemes_of(scheme) if needs_secret(one)))
 
 
 def needs_secret(scheme: Scheme) -> bool:

@@ -13,7 +13,8 @@ class Send(Spec):
     break out of its value: `{{fromNumber}} {{toNumber}} {{message}} {{messageReference}} {{appId}}`, `{{profile.name}}`
     of the person, `{{parameters.name}}` of the credential, `{{feedbackUrl}}`, for RCS `{{suggestions}}` (a list) and
     `{{fallback}}`, or a JSONata expression over these: `{{$uppercase(profile.firstName)}}`. A leaf that is nothing but
-    one of the last four (feedbackUrl, suggestions, fallback, an expression) is left out where it has no value.
+    one of the last four (feedbackUrl, suggestions, fallback, an expression) is left out where it has no value, and so
+    is an object in JSON that nothing is left of.
     """
 
     #: empty: it has something of the account in it, so the credential must give its own
@@ -29,8 +30,12 @@ class Send(Spec):
     id: str = ""
     #: regular expression over an answer that is plain text; its first group is the id
     id_pattern: str = ""
-    #: dotted path of the error code in an answer, and the codes that mean: this person has opted out
+    #: dotted path of the error code in an answer. An answer with status 2xx that is neither accepted nor has a code is
+    #: taken for one that the message may have left with
     code: str = ""
+    #: regular expression over an answer that is plain text; its first group is the code
+    code_pattern: str = ""
+    #: the codes that mean: this person has opted out
     blocked_codes: list[str] = []
     #: codes of refusals that no second try can change
     permanent_codes: list[str] = []

@@ -1,7 +1,7 @@
 """The lines: everything about each webhook made ready once, so that a request only walks through."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
 
@@ -15,12 +15,16 @@ from app.provider import Answer, Provider
 from app.record.registry import Registered, RegisteredWebhook
 from app.reply import Reply
 from app.request import Request
-from app.scheme import Scheme, SecretScheme, schemes_of
+from app.scheme import Scheme, SecretScheme, lacking_secret, needs_secret, schemes_of
 from app.settings import Settings
 from app.webhook import Pack, Webhook
 
 #: headers that carry a credential; a signature proves one request only and is kept as evidence
 _CREDENTIAL_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
+#: headers in which a proxy repeats our URL, with the webhook's token in it and whatever secret its query has
+_URL_HEADERS = frozenset(
+    {"x-original-url", "x-original-uri", "x-forwarded-uri", "x-rewrite-url", "x-envoy-original-path", "referer"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,8 @@ class Line:
     programs: Mapping[str, str]
     #: lower-case names of headers and query parameters that never reach the database
     hidden: frozenset[str]
+    #: of the webhook's URL; no header that holds it reaches the database either
+    token: str = field(repr=False)
 
     def answer(self, decoded: Decoded) -> Answer:
         """What the provider wants to hear after this."""
@@ -60,15 +66,30 @@ def check_webhook(
     packs: Mapping[str, Pack],
     replies: Mapping[str, str | Reply],
     own_numbers: frozenset[str],
-) -> None:
-    """Raises BadInput where it could not hear: no scheme or a broken one, an unreadable template or sample, clashing
-    keywords."""
+) -> list[str]:
+    """Sentences for a person to think about: what it hears only in part.
+
+    Raises BadInput where it could not hear: no scheme or a broken one, an unreadable template or sample, clashing
+    keywords.
+    """
     verifier(_scheme(webhook, provider), webhook.secrets)
     handshaker(provider, webhook)
     decoder(provider, webhook)
     if webhook.sample:
         check_sample(provider, webhook)
     rules(webhook, packs, replies, own_numbers, policy(Settings.model_construct()))
+    return doubts(webhook, provider)
+
+
+def doubts(webhook: Webhook, provider: Provider) -> list[str]:
+    """What a webhook hears only in part: some of its schemes need a secret, and it has none. Raises BadInput."""
+    scheme = _scheme(webhook, provider)
+    lacking = [] if webhook.secrets or needs_secret(scheme) else lacking_secret(scheme)
+    return [
+        f"webhook '{webhook.name}' has no secret, which signature scheme {kind} needs; until it is set, what no other"
+        " of its schemes proves is answered with 503"
+        for kind in lacking
+    ]
 
 
 def _scheme(webhook: Webhook, provider: Provider) -> Scheme:
@@ -109,7 +130,7 @@ class Switchboard:
         by_name, broken = {}, {}
         for entry in registered.webhooks:
             try:
-                line = self._line(entry.webhook, registered.replies, own_numbers, programs)
+                line = self._line(entry, registered.replies, own_numbers, programs)
                 lines[bytes.fromhex(entry.token_hash)] = by_name[entry.webhook.name] = line
             except BadInput as error:
                 lines[bytes.fromhex(entry.token_hash)] = broken[entry.webhook.name] = str(error)
@@ -120,11 +141,12 @@ class Switchboard:
 
     def _line(
         self,
-        webhook: Webhook,
+        entry: RegisteredWebhook,
         replies: Mapping[str, str | Reply],
         own_numbers: frozenset[str],
         programs: Mapping[str, str],
     ) -> Line:
+        webhook = entry.webhook
         provider = self._providers.get(webhook.provider)
         if provider is None:
             raise BadInput(f"webhook '{webhook.name}': there is no provider file '{webhook.provider}'")
@@ -137,7 +159,8 @@ class Switchboard:
             decode=decoder(provider, webhook),
             rules=rules(webhook, self._packs, replies, own_numbers, self._policy),
             programs=programs,
-            hidden=_CREDENTIAL_HEADERS | _hidden(scheme),
+            hidden=_CREDENTIAL_HEADERS | _URL_HEADERS | _hidden(scheme) | _hidden(provider.signature),
+            token=entry.token,
         )
 
     def _senders(self, webhooks: Iterable[RegisteredWebhook]) -> Iterator[tuple[str, str]]:
@@ -158,8 +181,10 @@ class Switchboard:
         return found
 
 
-def _hidden(scheme: Scheme) -> frozenset[str]:
-    return frozenset(one.name.lower() for one in schemes_of(scheme) if isinstance(one, SecretScheme))
+def _hidden(scheme: Scheme | None) -> frozenset[str]:
+    """Where a scheme has a secret stand; the provider file's own too, for a webhook may be set to the wrong one."""
+    schemes = schemes_of(scheme) if scheme else ()
+    return frozenset(one.name.lower() for one in schemes if isinstance(one, SecretScheme))
 
 
 def _own_number(webhook: Webhook, *, international: bool) -> str:

@@ -94,7 +94,7 @@ SIGNALWIRE_KEY = "PSKtest1234567890abcdef"
 SIGNALWIRE_URL = "https://example.ngrok.io/webhook"
 SIGNALWIRE_HASH = "69f3cbfc18e386ef8236cb7008cd5a54b7fed637a8cb3373b5a1591d7f0fd5f4"
 SIGNALWIRE_COMPATIBLE = TwilioScheme(header="X-SignalWire-Signature", repeats="kept")
-SIGNALWIRE_NATIVE = HmacScheme(header="X-SignalWire-Signature", hash="sha1", signed="{url}{body}")
+SIGNALWIRE_NATIVE = HmacScheme(header="X-SignalWire-Signature", hash="sha1", signed="{url}{body}", content="json")
 
 SINCH = "x-sinch-webhook-signature"
 SINCH_SCHEME = HmacScheme(

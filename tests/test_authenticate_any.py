@@ -1,6 +1,9 @@
 """2 authenticate: any of several schemes, and client certificates that a proxy has seen."""
 
+import base64
+import hmac
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -36,7 +39,9 @@ from tests.authenticating import (
 SIGNALWIRE_ANY = AnyScheme(of=[SIGNALWIRE_COMPATIBLE, SIGNALWIRE_NATIVE])
 NATIVE_BODY = b'{"event":"call.state","params":{"call_id":"abc-123","state":"answered"}}'
 BASIC, SECRET = BasicScheme(username="us"), SecretScheme(name="x-key")
-BEARER = BearerScheme(issuer="https://issuer.example", audience="us", keys="https://issuer.example/keys")
+BEARER = BearerScheme(
+    issuer="https://issuer.example", audience="us", keys="https://issuer.example/keys", claims={"azp": "them"}
+)
 #: a token that names the key it was signed with
 BEARING = {"authorization": "Bearer eyJhbGciOiJSUzI1NiIsImtpZCI6IjEifQ.e30.AAAA"}
 
@@ -76,16 +81,16 @@ def test_a_reason_that_all_have_is_told_once():
     assert told == "header authorization is missing"
 
 
-def test_without_a_secret_the_others_are_tried():
+def test_without_a_secret_the_others_are_tried_and_nothing_is_refused_for_good():
     scheme = AnyScheme(of=[BASIC, ClientCertificateScheme(header="x-client", values=["CN=provider"])])
     asked = request({"x-client": "CN=provider"}, via_proxy=True)
 
     evidence = proved(scheme, asked)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(NotReady) as not_ready:
         proved(scheme, request(via_proxy=True))
 
     assert evidence == "client_certificate, value 1 of 1"
-    assert str(refused.value) == (
+    assert str(not_ready.value) == (
         "header x-client is missing; "
         "signature scheme basic needs a secret and the webhook has none; set the webhook's secret"
     )
@@ -127,6 +132,64 @@ def test_the_first_that_proves_wins():
     evidence = [proved(AnyScheme(of=of), asked, b"key") for of in ([TokenScheme(), SECRET], [SECRET, TokenScheme()])]
 
     assert evidence == ["token", "secret, secret 1 of 1"]
+
+
+# --- one key for forms and for JSON: SignalWire -------------------------------------------------------------------
+
+
+def sealed(text: str) -> bytes:
+    return hmac.digest(SIGNALWIRE_KEY.encode(), (SIGNALWIRE_URL + text).encode(), "sha1")
+
+
+def test_the_signature_of_a_form_does_not_prove_what_the_form_s_text_says_as_a_body():
+    texted = "&MessageSid=b3877c40-da60-4998-90ad-b792e98472af&From=%2B41790000001&Body=START"
+    form = {"Body": texted, "From": "+14155550100"}
+    genuine = sealed("".join(name + value for name, value in form.items()))
+    forged = "".join(name + value for name, value in form.items()).encode()
+
+    evidence = proved(
+        SIGNALWIRE_ANY,
+        request(
+            {SIGNALWIRE: base64.b64encode(genuine).decode()},
+            urlencode(form).encode(),
+            SIGNALWIRE_URL,
+            content_type=FORM,
+        ),
+        SIGNALWIRE_KEY.encode(),
+    )
+    told = reason(
+        SIGNALWIRE_ANY,
+        SIGNALWIRE_KEY,
+        request({SIGNALWIRE: genuine.hex()}, forged, SIGNALWIRE_URL, content_type=FORM),
+    )
+
+    assert evidence == "twilio, secret 1 of 1"
+    assert told.endswith("; the body is not JSON, and no other is signed in this way")
+
+
+def test_the_signature_of_a_json_body_does_not_prove_a_form_that_is_cut_out_of_it():
+    native = '{"message":{"body":"BodySTARTFrom+41790000001","to":"+1"}}'
+    form = {"": '{"message":{"body":"', "Body": "START", "From": '+41790000001","to":"+1"}}'}
+
+    evidence = proved(
+        SIGNALWIRE_ANY,
+        request({SIGNALWIRE: sealed(native).hex()}, native.encode(), SIGNALWIRE_URL),
+        SIGNALWIRE_KEY.encode(),
+    )
+    told = reason(
+        SIGNALWIRE_ANY,
+        SIGNALWIRE_KEY,
+        request(
+            {SIGNALWIRE: base64.b64encode(sealed(native)).decode()},
+            urlencode(form).encode(),
+            SIGNALWIRE_URL,
+            content_type=FORM,
+        ),
+    )
+
+    assert "".join(name + value for name, value in form.items()) == native
+    assert evidence == "hmac, secret 1 of 1"
+    assert told.startswith("names and values of the form begin like JSON, so the signature may be that of a JSON body")
 
 
 PUBLIC_SECRETS: list[list[Any]] = [

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,13 +16,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import ValidationError
 
 from app.authenticate import bearer
-from app.errors import KeyWanted, Refused
+from app.errors import KeyWanted, NotReady, Refused
 from app.request import Request
 from app.scheme import BearerScheme
 from tests.public_keys import KEYS_URL, NOON, OTHER_KEY, SIGNER_KEY, Key, Shelf, filled, key_set
 
 ISSUER = "https://login.example.com/tenant/v2.0"
-SCHEME = BearerScheme(issuer=ISSUER, audience="api://textback", keys=KEYS_URL)
+CALLER = "4962773b-9cdb-44cf-a8bf-237846a00ab7"
+SCHEME = BearerScheme(issuer=ISSUER, audience="api://textback", keys=KEYS_URL, claims={"azp": CALLER})
 PUBLIC_PEM = SIGNER_KEY.public_key().public_bytes(
     serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
 )
@@ -30,16 +32,16 @@ PUBLIC_PEM = SIGNER_KEY.public_key().public_bytes(
 def claims(**changes: Any) -> dict[str, Any]:
     """A token's claims; ... leaves one out."""
     now = datetime.now(UTC)
-    whole = {"iss": ISSUER, "aud": "api://textback", "iat": now, "exp": now + timedelta(hours=1), **changes}
-    return {name: value for name, value in whole.items() if value is not ...}
+    usual = {"iss": ISSUER, "aud": "api://textback", "azp": CALLER, "iat": now, "exp": now + timedelta(hours=1)}
+    return {name: value for name, value in (usual | changes).items() if value is not ...}
 
 
 def token(key: Any = SIGNER_KEY, algorithm: str = "RS256", kid: Any = "one", **changes: Any) -> str:
     return jwt.encode(claims(**changes), key, algorithm, headers={} if kid is ... else {"kid": kid})
 
 
-def called(authorization: str) -> Request:
-    return Request("POST", "https://hooks.example.com/in/x", {"authorization": authorization}, b"[]", NOON)
+def called(authorization: str, at: datetime = NOON) -> Request:
+    return Request("POST", "https://hooks.example.com/in/x", {"authorization": authorization}, b"[]", at)
 
 
 def verify_bearer(scheme: BearerScheme = SCHEME, **keys: Key) -> Callable[[Request], str]:
@@ -77,6 +79,8 @@ def test_a_token_may_be_signed_with_another_allowed_algorithm() -> None:
         ({"exp": ...}, "the token lacks one of exp, iss and aud"),
         ({"exp": 1_700_000_000}, "the token has ended; check this machine's clock"),
         ({"exp": "soon"}, "the token cannot be read"),
+        ({"exp": float("inf")}, "the token cannot be read"),
+        ({"azp": "another application"}, "the token's claim azp has another value than the scheme tells"),
         ({"nbf": 9_000_000_000}, "the token is not valid yet"),
         ({"kid": "two"}, "the token is signed with a key that its issuer does not publish"),
         ({"kid": ...}, "the token does not name its key"),
@@ -125,7 +129,7 @@ def test_what_is_no_token_is_refused(given: str, problem: str) -> None:
     [
         ({"azp": "4962773b"}, {"azp": "4962773b"}, True),
         ({"azp": "4962773b"}, {"azp": "other"}, False),
-        ({"azp": "4962773b"}, {}, False),
+        ({"azp": "4962773b"}, {"azp": ...}, False),
         ({"azp": "4962773b"}, {"azp": ["4962773b"]}, False),
         ({"email_verified": "true"}, {"email_verified": True}, True),
         ({"email_verified": "true"}, {"email_verified": False}, False),
@@ -148,21 +152,39 @@ def test_the_clocks_may_differ_by_a_minute() -> None:
     assert verify_bearer()(called(f"Bearer {token(iat=now + timedelta(seconds=30), nbf=now + timedelta(seconds=30))}"))
 
 
-def test_a_key_that_the_issuer_has_just_changed_to_is_fetched() -> None:
-    """The way of the door: prove, fetch what is wanted, prove again."""
+def test_a_key_that_the_issuer_has_just_changed_to_is_waited_for_and_fetched() -> None:
+    """The way of the door: prove, fetch what is wanted, prove again. To most providers a refusal would be final."""
     shelf = Shelf({KEYS_URL: key_set(one=SIGNER_KEY)})
     ring = shelf.ring()
     verify = bearer.verifier(SCHEME, ring)
-    old, new = called(f"Bearer {token()}"), called(f"Bearer {token(OTHER_KEY, kid='two')}")
+    old, new = token(), token(OTHER_KEY, kid="two")
 
-    assert asyncio.run(told(verify, ring.fill, old)) == "bearer, key one"
+    assert asyncio.run(told(verify, ring.fill, called(f"Bearer {old}", shelf.now))) == "bearer, key one"
     shelf.standing[KEYS_URL] = key_set(two=OTHER_KEY)
+    shelf.now += timedelta(seconds=59)
+    with pytest.raises(NotReady, match="a key that was not in the key set a moment ago; it is fetched anew"):
+        asyncio.run(told(verify, ring.fill, called(f"Bearer {new}", shelf.now)))
+    shelf.now += timedelta(seconds=1)
+    assert asyncio.run(told(verify, ring.fill, called(f"Bearer {new}", shelf.now))) == "bearer, key two"
     with pytest.raises(Refused, match="a key that its issuer does not publish"):
-        verify(new)
-    shelf.now += timedelta(minutes=1)
-    assert asyncio.run(told(verify, ring.fill, new)) == "bearer, key two"
-    with pytest.raises(Refused, match="a key that its issuer does not publish"):
-        verify(old)
+        verify(called(f"Bearer {old}", shelf.now))
+
+
+def test_invented_keys_cost_a_fetch_a_minute_and_put_off_nobody_else() -> None:
+    shelf = Shelf({KEYS_URL: key_set(one=SIGNER_KEY)})
+    ring = shelf.ring()
+    verify = bearer.verifier(SCHEME, ring)
+    became = Counter[str]()
+
+    for _ in range(120):
+        try:
+            asyncio.run(told(verify, ring.fill, called(f"Bearer {token(OTHER_KEY, kid='invented')}", shelf.now)))
+        except (Refused, NotReady) as error:
+            became[type(error).__name__] += 1
+        assert verify(called(f"Bearer {token()}", shelf.now)) == "bearer, key one"
+        shelf.now += timedelta(seconds=1)
+
+    assert (became, len(shelf.asked)) == ({"Refused": 2, "NotReady": 118}, 2)
 
 
 async def told(verify: Callable[[Request], str], fill: Callable[[str], Awaitable[None]], request: Request) -> str:
@@ -178,4 +200,11 @@ async def told(verify: Callable[[Request], str], fill: Callable[[str], Awaitable
 )
 def test_the_key_set_of_a_scheme_stands_at_an_https_url(url: str) -> None:
     with pytest.raises(ValidationError, match="keys"):
-        BearerScheme(issuer=ISSUER, audience="x", keys=url)
+        BearerScheme(issuer=ISSUER, audience="x", keys=url, claims={"azp": CALLER})
+
+
+@pytest.mark.parametrize("given", [{}, {"claims": {}}], ids=["none", "empty"])
+def test_a_scheme_must_say_who_calls(given: dict[str, Any]) -> None:
+    """The issuer signs tokens for any audience that anybody names."""
+    with pytest.raises(ValidationError, match=r"claims must say who calls.*email_verified.*azp"):
+        BearerScheme(issuer=ISSUER, audience="x", keys=KEYS_URL, **given)

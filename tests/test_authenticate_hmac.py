@@ -21,6 +21,7 @@ from app.request import Request
 from app.scheme import HmacScheme, Window
 from app.settings import CONFIG_DIR
 from tests.authenticating import (
+    FORM,
     GOOD,
     NOON,
     OLD_MESSAGEBIRD_KEY,
@@ -326,6 +327,40 @@ def test_several_signatures_of_which_none_fits_are_refused(signature: str):
     told = reason(STANDARD_SCHEME, STANDARD_KEY, standard(signature))
 
     assert told.startswith("header webhook-signature ")
+
+
+@pytest.mark.parametrize(
+    "scheme", [HmacScheme(header="x-s", prefix="SHA256="), HmacScheme(header="x-s", separator=",", prefix="SHA256=")]
+)
+def test_hex_digits_are_read_in_either_case_and_a_prefix_is_not(scheme: HmacScheme):
+    shouted = f"SHA256={digest(b'{}').upper()}"
+
+    evidence = proved(scheme, request({"x-s": shouted}, b"{}"))
+
+    assert evidence == "hmac, secret 1 of 1"
+    assert (
+        reason(scheme, KEY.decode(), request({"x-s": shouted.lower()}, b"{}"))
+        == "header x-s does not start with 'SHA256='"
+    )
+
+
+def test_base64_is_read_to_the_letter():
+    right = base64.b64encode(hmac.digest(KEY, b"{}", "sha256")).decode()
+
+    told = reason(HmacScheme(header="x-s", encoding="base64"), KEY.decode(), request({"x-s": right.swapcase()}, b"{}"))
+
+    assert told.startswith("header x-s does not match the body; ")
+
+
+@pytest.mark.parametrize("body", [b"", b"a=1", b' {"a":1}', b"<a/>", b"1"])
+def test_where_only_json_is_signed_no_other_body_is_believed(body: bytes):
+    scheme = HmacScheme(header="x-s", content="json")
+
+    evidence = proved(scheme, request({"x-s": digest(b'{"a":1}')}, b'{"a":1}', content_type=FORM))
+    told = reason(scheme, KEY.decode(), request({"x-s": digest(body)}, body))
+
+    assert evidence == "hmac, secret 1 of 1"
+    assert told == "the body is not JSON, and no other is signed in this way"
 
 
 COMPOSITE = {

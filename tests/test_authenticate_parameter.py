@@ -90,7 +90,8 @@ def test_numbers_are_signed_with_the_digits_that_were_sent():
 
 NO_PARAMETERS = {
     "text": (b"text=START&sig=1", "text/plain", "the body is neither a form nor a JSON object, so it holds no signed parameters"),
-    "array": (b'[{"sig":"1"}]', JSON, "the body is neither a form nor a JSON object, so it holds no signed parameters"),
+    "array": (b'[{"sig":"1"}]', JSON, "the body is a JSON array, which holds no parameters"),
+    "array_called_a_form": (b'[["sig","1"]]', FORM, "the body is a JSON array, which holds no parameters"),
     "cut": (b'{"sig":"1"', JSON, "the body is not JSON"),
     "deep": (b'{"a":' + b"[" * 100_000, JSON, "the body is not JSON"),
     "nested": (b'{"a":{"b":"c"},"sig":"1"}', JSON, "the body has a value that is neither text nor number, so no text can be made of it"),

@@ -135,6 +135,16 @@ def test_the_content_type_does_not_matter(content_type: str) -> None:
     assert verify(posted(signed(NOTIFICATION), content_type))
 
 
+def test_an_envelope_that_may_be_read_as_a_form_is_refused() -> None:
+    """A blank before it, and an unsigned field that holds another message for whoever reads the body as a form."""
+    forged = b" " + json.dumps(signed(NOTIFICATION, x="&Message=%7B%22messageBody%22%3A%22START%22%7D&z=")).encode()
+    verify = sns.verifier(SnsScheme(), (TOPIC.encode(),), filled(CERT_URL, pem(SIGNER)))
+
+    for content_type in ("application/x-www-form-urlencoded", "text/plain"):
+        with pytest.raises(Refused, match="the body is not JSON, so it is no envelope of SNS"):
+            verify(posted(forged, content_type))
+
+
 def test_a_message_of_a_foreign_topic_is_refused_before_anything_is_fetched() -> None:
     foreign = signed({**NOTIFICATION, "TopicArn": "arn:aws:sns:us-east-1:999999999999:sms-inbound"})
     verify = sns.verifier(SnsScheme(), (TOPIC.encode(),), Shelf({}).ring())

@@ -256,13 +256,22 @@ def test_a_form_sent_as_json_is_refused():
     assert told == "the body is not a form and the URL has no bodySHA256, so the signature does not cover the body"
 
 
-def test_json_sent_as_a_form_is_refused():
-    told = reason(TwilioScheme(), "12345", form_request(JSON_SIGNATURE, JSON_BODY, JSON_URL))
+def test_json_called_a_form_is_read_as_json_and_so_proved_by_its_hash():
+    evidence = verifier(TwilioScheme(), (b"12345",))(form_request(JSON_SIGNATURE, JSON_BODY, JSON_URL))
+    told = reason(TwilioScheme(), "12345", form_request(JSON_SIGNATURE, JSON_BODY + b" ", JSON_URL))
 
-    assert (
-        told
-        == "signature does not match the URL https://mycompany.com/***?*** and form; check PUBLIC_URL and the auth token"
-    )
+    assert evidence == "twilio, secret 1 of 1"
+    assert told.startswith("the body does not have the hash that the URL gives as bodySHA256")
+
+
+def test_a_form_that_would_be_read_as_json_is_refused():
+    """Its names and values are signed as a form's, but it says something else to whoever reads the body."""
+    body = b'{"Body":"START","x":"=&A=1"}'
+    signature = sdk_signature(URL, parse_qsl(body.decode()))
+
+    told = reason(TwilioScheme(), KEY, form_request(signature, body))
+
+    assert told.startswith("the body is not a form and the URL has no bodySHA256")
 
 
 def test_an_emptied_form_is_refused():

@@ -142,6 +142,8 @@ def test_the_commands_are_those_that_were_promised() -> None:
     assert {" ".join(path) for path in COMMANDS} == {
         "", "serve", "send", "migrate", "apply", "check", "explain", "replay", "doctor",
         "consent", "consent get", "consent set", "consent import", "consent export",
+        "profiles", "profiles get", "profiles set", "profiles import", "profiles export",
+        "providers", "verify", "decode",
         "token", "token create", "token list", "token revoke",
     }  # fmt: skip
 

@@ -17,6 +17,7 @@ from tests.decoding import FORM, INBOUND, decode, made, request, shown
         ('{"a": 1}', "text/plain; charset=UTF-8", "", {"a": 1}),  # SNS
         ('{"a": 1}', "", "", {"a": 1}),
         ('{"a": 1}', FORM, "", {"a": 1}),  # curl -d
+        (' {"a": "&b=2"}', FORM, "", {' {"a": "': "", "b": '2"}'}),  # no verifier takes it for JSON either
         ('\ufeff {"a": "é"}', "application/json", "", {"a": "é"}),  # a byte order mark
         ('{"a": "é"}'.encode("latin-1"), "application/json; charset=ISO-8859-1", "", {"a": "é"}),
         ('{"a": "é"}'.encode("utf-16"), "application/json; charset=utf-16", "", {"a": "é"}),

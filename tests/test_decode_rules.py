@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from app.errors import BadInput
 from app.events import Category, Decoded, Inbound, Piece, Reading, Receipt, Status
@@ -29,6 +30,33 @@ def test_the_channel_stands_before_the_address_or_in_a_field(
     )
 
     assert [(e.address, e.channel) for e in decoded.events if isinstance(e, Inbound)] == [(address, expected)]
+
+
+@pytest.mark.parametrize("rule", [INBOUND, RECEIPT, {**INBOUND, "kind": "change", "state": "opted_out"}])
+@pytest.mark.parametrize("given", ["m1", "M1x", "xM1", "M1\n", "", None])
+def test_an_item_whose_id_has_not_the_told_form_waits_for_a_person(rule: dict[str, Any], given: str | None) -> None:
+    """Cut in other places, a captured request of names and values signed one behind the other has another id."""
+    provider = made({**rule, "each": "[]", "id_pattern": "M[0-9]"})
+    good = {"from": "+41791234567", "to": "+41791234567", "status": "delivered", "text": "STOP", "ref": "r"}
+
+    decoded = decode(provider, [{**good, "id": given}, {**good, "id": "M1"}])
+
+    assert len(decoded.events) == 1
+    assert [(trouble.kind, trouble.reason) for trouble in decoded.troubles] == [
+        ("item", "the id at id is missing, or not of the form that the provider file tells")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("told", "problem"),
+    [
+        ({"id_pattern": "("}, "id_pattern '[(]': missing"),
+        ({"id_pattern": "M", "id": None}, "id_pattern goes with an id"),
+    ],
+)
+def test_a_form_of_ids_that_cannot_be_is_refused(told: dict[str, Any], problem: str) -> None:
+    with pytest.raises((BadInput, ValidationError), match=problem):
+        decode(made({**INBOUND, **told}), {})
 
 
 def test_the_sender_is_normalised_softly_and_is_else_the_webhooks() -> None:

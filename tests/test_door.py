@@ -120,7 +120,7 @@ def test_a_request_signed_by_twilios_own_library_is_taken(served: Served) -> Non
 
 
 def test_a_receipt_is_answered_without_content(served: Served) -> None:
-    status, _, body = text(served, {"MessageSid": "SM9", "MessageStatus": "delivered", "To": BOB, "From": COMPANY})
+    status, _, body = text(served, {**stop(9), "MessageStatus": "delivered", "To": BOB, "From": COMPANY})
 
     assert (status, body) == (204, b"")
 

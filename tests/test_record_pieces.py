@@ -8,22 +8,25 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
+import orjson
 import pytest
 import sqlalchemy as sa
+import time_machine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.changes import Changes
 from app.events import Category, Heard, Piece, RawRequest, Recorded
-from app.interpret import decide
-from app.record import batch, pieces
+from app.interpret import decide, effective, may_leave
+from app.record import batch, ids, outbox, pieces
 from app.record import tables as t
 from app.record.database import Database
 from app.record.joining import LATE_WITHIN
 from app.record.pieces import PARTS_WAIT
-from tests.heard import ALICE, COMPANY, NOON, heard, inbound, make_rules
+from app.record.shelves import MOST_WAITING, look_up
+from tests.heard import ALICE, BOB, COMPANY, NOON, heard, inbound, make_rules
 
-SECOND = timedelta(seconds=1)
+SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
 #: answers every message, so that a second answer would be seen
 RULES = make_rules(keywords={"default": {"reply": "Thanks!"}})
 WHOLE = "I would like to know whether the shop in the old town is open on Sunday."
@@ -164,6 +167,21 @@ def test_parts_that_differ_in_what_parts_have_in_common_are_never_joined(
     assert (texts(database), waiting(database)) == ([], 2)
 
 
+@pytest.mark.parametrize("other", [{"account": "another"}, {"program": "another"}])
+def test_parts_of_two_accounts_or_programs_are_never_joined(database: Database, other: dict[str, Any]) -> None:
+    write(database, part(1, "good ", of=2), replace(part(2, "day", of=2), **other))
+
+    assert (texts(database), waiting(database)) == ([], 2)
+
+
+def test_parts_that_come_through_two_webhooks_of_one_account_are_joined(database: Database) -> None:
+    write(database, part(1, "ST", of=2))
+    write(database, replace(part(2, "OP", of=2), webhook="other"))
+
+    assert rows(database, MESSAGE.text, MESSAGE.webhook) == [("STOP", "other")]
+    assert (rows(database, t.consent.c.state), waiting(database)) == ([("opted_out",)], 0)
+
+
 @pytest.mark.parametrize(("number", "of"), [(0, 2), (3, 2), (1, 0), (1, 256), (-1, 3)])
 def test_numbers_that_cannot_be_are_no_reason_to_wait(database: Database, number: int, of: int) -> None:
     write(database, part(number, "hello", of=of))
@@ -234,6 +252,27 @@ def test_the_last_two_parts_on_two_nodes_at_once_do_not_miss_each_other(database
     assert (texts(database), waiting(database)) == (["good day"], 0)
 
 
+@pytest.mark.parametrize("database_kind", ["postgresql"])
+def test_a_part_that_comes_to_one_node_while_another_decides_without_it_is_a_late_part(database: Database) -> None:
+    first, second = parts("good ", "day")
+    write(database, first)
+    now = datetime.now(UTC) + PARTS_WAIT + SECOND
+    (found,) = database.read_now(lambda conn: pieces.overdue(conn, now, ["acme-inbound"]))
+    other = Database(database.url.render_as_string(hide_password=False).replace("+psycopg", ""))
+    node = threading.Thread(target=lambda: write(other, second))
+
+    with database.writers.begin() as conn:
+        batch.write(conn, [called(found)], decide)
+        node.start()
+        _wait_until_it_waits(database)
+    node.join(20)
+    told_twice = write(other, called(replaced_key(found, found.event.key + "again")))
+    other.close()
+
+    assert rows(database, MESSAGE.text, MESSAGE.rule) == [("day", "late part"), ("good  […]", "incomplete")]
+    assert (told_twice, waiting(database)) == ([Recorded(new=1, seen=0)], 0)
+
+
 def _wait_until_it_waits(database: Database) -> None:
     """Until the other node waits for the lock that we hold."""
     blocked = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'"
@@ -285,6 +324,34 @@ def test_a_keyword_beside_a_gap_takes_a_person_out(database: Database) -> None:
     assert rows(database, t.consent.c.state, t.consent.c.since) == [("opted_out", NOON)]
 
 
+@pytest.mark.parametrize(
+    ("waited", "received_ago", "kept"),
+    [
+        (PARTS_WAIT + SECOND, timedelta(0), None),
+        (10 * MINUTE, timedelta(0), None),  # so many others were overdue
+        (3 * HOUR, timedelta(0), "deadline passed"),  # no server ran
+        (PARTS_WAIT + SECOND, 2 * HOUR, "deadline passed"),  # replayed
+    ],
+    ids=["at once", "much to do", "no server", "replayed"],
+)
+def test_the_confirmation_of_a_stop_of_which_parts_are_missing_may_wait_from_when_it_is_decided(
+    database: Database, waited: timedelta, received_ago: timedelta, kept: str | None
+) -> None:
+    begun = datetime.now(UTC) - waited
+    said = begun - received_ago
+    with time_machine.travel(begun, tick=False):
+        write(database, part(1, "STOP", of=2, at=said))
+
+    decide_overdue(database, after=timedelta(0))
+    now = datetime.now(UTC)
+    due = database.write_now(lambda conn: outbox.claim(conn, now, now + MINUTE, 10)) or []
+
+    assert rows(database, t.consent.c.state, t.consent.c.since) == [("opted_out", said)]
+    assert [(d.category, may_leave(d.category, effective(d.own, d.every), now, d.deadline)) for d in due] == [
+        ("opt_out", kept)
+    ]
+
+
 def test_a_call_that_comes_too_late_decides_nothing(database: Database) -> None:
     """A part, the last part, or another node was quicker than the chore."""
     first, second, third = parts("a", "b", "c")
@@ -302,8 +369,8 @@ def test_a_call_that_comes_too_late_decides_nothing(database: Database) -> None:
     assert (texts(database), waiting(database)) == (["abc"], 0)
 
 
-def replaced_key(found: pieces.Overdue) -> pieces.Overdue:
-    return found._replace(event=replace(found.event, key="p|0"))
+def replaced_key(found: pieces.Overdue, key: str = "p|0|1") -> pieces.Overdue:
+    return found._replace(event=replace(found.event, key=key))
 
 
 def test_a_part_waits_by_the_time_it_was_stored_not_by_when_it_was_received(database: Database) -> None:
@@ -323,6 +390,136 @@ def test_parts_of_a_webhook_that_cannot_hear_wait_on_and_hold_nobody_up(database
     found = database.read_now(lambda conn: pieces.overdue(conn, now, ["acme-inbound"], limit=1))
 
     assert [each.webhook for each in found] == ["acme-inbound"]
+
+
+def test_a_message_of_two_webhooks_is_decided_through_the_one_that_can_hear(database: Database) -> None:
+    first, second, _ = parts("Stop", "it", "now")
+    write(database, first, replace(second, webhook="gone"))
+
+    decide_overdue(database)
+
+    assert rows(database, MESSAGE.webhook, MESSAGE.text) == [("acme-inbound", "Stopit […]")]
+    assert waiting(database) == 0
+
+
+def test_a_message_is_decided_although_its_webhook_has_another_program_by_now(database: Database) -> None:
+    write(database, replace(part(1, "STOP", of=2), program="before"))
+
+    decide_overdue(database)
+
+    assert rows(database, t.consent.c.program, t.consent.c.state) == [("default", "opted_out")]
+    assert waiting(database) == 0
+
+
+def test_a_clock_that_was_set_back_holds_nothing_up(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part that waits was stored in the future, and ids stay ahead of the clock."""
+    monkeypatch.setattr(ids, "_last", 0)  # given back at the end
+    with time_machine.travel(datetime.now(UTC) + HOUR, tick=False):
+        write(database, part(1, "STOP", of=2))
+    write(database, part(1, "hello", of=2, whole="8"))
+
+    at_once = decide_overdue(database, after=timedelta(0))
+    then = decide_overdue(database)
+
+    assert (len(at_once), len(then)) == (1, 1)
+    assert texts(database) == ["STOP […]", "hello […]"]
+    deadline = NOON + RULES.policy.confirmation_deadline
+    assert rows(database, t.outbox.c.deadline, t.outbox.c.category)[0] == (deadline, "opt_out")
+
+
+def test_a_clock_that_jumped_ahead_decides_each_message_once(database: Database) -> None:
+    first, second = parts("hello ", "STOP")
+    write(database, first)
+
+    decide_overdue(database, after=timedelta(days=400))
+    write(database, second)
+
+    assert rows(database, MESSAGE.text, MESSAGE.rule) == [("STOP", "default keyword"), ("hello  […]", "incomplete")]
+    assert rows(database, t.consent.c.state) == [("opted_out",)]
+
+
+# --- too many -----------------------------------------------------------------------------------------------------
+
+
+def test_a_person_has_few_messages_waiting_and_the_oldest_make_room(database: Database) -> None:
+    write(database, part(1, "hello", address=ALICE, of=255))
+    for n in range(MOST_WAITING + 2):
+        write(database, part(1, f"{n:02}", of=255, whole=f"a{n}"))
+    write(database, *(part(1, f"b{n:02}", of=255, whole=f"b{n}") for n in range(MOST_WAITING)))
+
+    assert rows(database, MESSAGE.text, MESSAGE.rule) == [
+        (f"{n:02} […]", "incomplete") for n in range(MOST_WAITING + 2)
+    ]
+    assert rows(database, t.inbound_parts.c.text) == [*((f"b{n:02}",) for n in range(MOST_WAITING)), ("hello",)]
+    assert len(rows(database, t.decided_parts.c.id)) == MOST_WAITING + 2
+
+
+def test_a_stop_that_makes_room_is_a_stop_and_is_confirmed(database: Database) -> None:
+    now = datetime.now(UTC)
+    write(database, part(1, "STOP", of=2, whole="stop", at=now))
+
+    write(database, *(part(1, "x", of=2, whole=f"{n}", at=now) for n in range(MOST_WAITING)))
+
+    assert rows(database, t.consent.c.state, t.consent.c.confirmed) == [("opted_out", True)]
+    assert [deadline > now + 4 * MINUTE for (deadline,) in rows(database, t.outbox.c.deadline)] == [True]
+
+
+def test_only_the_messages_of_which_a_part_has_come_are_looked_up(database: Database) -> None:
+    write(database, *(part(1, "x", of=255, whole=f"{n}") for n in range(5)), part(1, "y", of=2, whole="mine"))
+    decide_overdue(database)
+    write(database, part(1, "z", of=3, whole="mine"))
+
+    shelf = database.read_now(lambda conn: look_up(conn, {(BOB, "mine")}))
+
+    assert [part.text for part in shelf.waiting()] == ["z"]
+    assert [(row.whole, row.total) for row in shelf.decided()] == [("mine", 2)]
+
+
+# --- again --------------------------------------------------------------------------------------------------------
+
+
+def test_a_part_sent_again_under_another_id_after_its_message_was_decided_is_dropped(database: Database) -> None:
+    texts_of_it = ("STOP ", " ")
+    write(database, *parts(*texts_of_it))
+    write(database, heard(inbound("START"), at=NOON + SECOND, rules=RULES))
+
+    again = parts(*texts_of_it, at=NOON + MINUTE)
+    answers = write(database, *again)
+
+    assert answers == [Recorded(new=1, seen=0)] * 2
+    assert (rows(database, t.consent.c.state), waiting(database)) == ([("opted_in",)], 0)
+    assert texts(database) == ["START", "STOP  "]
+    raw = t.raw_requests.c
+    problems = dict(rows(database, raw.id, raw.problem))
+    assert [problems[raw_of(request).id] for request in again] == [
+        f"part {n} of 2 came again under another id, and counted once" for n in (1, 2)
+    ]
+
+
+def test_what_was_there_and_what_came_late_is_dropped_when_it_comes_again(database: Database) -> None:
+    write(database, part(1, "hello ", of=3))
+    decide_overdue(database)
+    write(database, part(3, "STOP", of=3))
+
+    write(database, part(1, "hello ", of=3), part(3, "STOP", of=3))
+
+    assert texts(database) == ["STOP", "hello  […]"]
+    assert waiting(database) == 0
+
+
+def test_the_same_text_days_later_is_a_message_of_its_own(database: Database) -> None:
+    write(database, *parts("good ", "day"))
+    write(database, *parts("good ", "day", at=NOON + LATE_WITHIN))
+
+    assert texts(database) == ["good day"] * 2
+
+
+def test_another_text_of_the_same_reference_is_another_message(database: Database) -> None:
+    write(database, *parts("good ", "day"))
+    write(database, *parts("bad ", "day"))
+
+    assert texts(database) == ["bad day", "good day"]
+    assert len(rows(database, t.decided_parts.c.id)) == 1
 
 
 # --- too late -----------------------------------------------------------------------------------------------------
@@ -408,18 +605,56 @@ def test_parts_that_the_database_refuses_to_have_decided_are_parked_with_their_r
     assert (waiting(database), decide_overdue(database)) == (0, [])
 
 
-def test_what_tells_late_parts_goes_when_none_can_come_and_what_waits_stays(database: Database) -> None:
-    write(database, part(1, "never ended", of=2))
+def drop_old(database: Database, after: timedelta) -> int:
+    now = datetime.now(UTC) + after
+    return database.write_now(lambda conn: pieces.drop_old(conn, now, days=30))
+
+
+def test_what_tells_late_parts_goes_bit_by_bit_when_none_can_come(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pieces, "CHUNK", 2)
+    write(database, *(part(1, "never ended", of=2, whole=str(n)) for n in range(3)))
     decide_overdue(database)
-    write(database, part(1, "waits", of=2, whole="8"))
 
-    def drop(after: timedelta) -> int:
-        now = datetime.now(UTC) + after
-        return database.write_now(lambda conn: pieces.drop_old(conn, now, days=30))
+    dropped = [drop_old(database, LATE_WITHIN + after) for after in (-SECOND, SECOND, SECOND, SECOND)]
 
-    dropped = [drop(LATE_WITHIN - SECOND), drop(LATE_WITHIN + SECOND), drop(timedelta(days=30) + SECOND)]
+    assert dropped == [0, 2, 1, 0]
 
-    assert (dropped, waiting(database)) == ([0, 1, 1], 0)
+
+def register(database: Database) -> None:
+    """The webhook that the parts come through."""
+    texts = dict.fromkeys(("provider", "settings", "secrets", "token_hash", "token"), "")
+    row = {"id": 1, "name": "acme-inbound", "created_at": NOON, "updated_at": NOON, **texts}
+    database.write_now(lambda conn: conn.execute(t.webhooks.insert(), [row]))
+
+
+def test_what_waits_for_a_webhook_that_was_removed_goes_to_the_work_list(database: Database) -> None:
+    first, _, third = parts("STOP", "it", "now", address=ALICE)
+    write(database, first, third)
+
+    left = [drop_old(database, after) for after in (HOUR - SECOND, HOUR + SECOND, HOUR + SECOND)]
+
+    assert (left, waiting(database)) == ([0, 1, 0], 0)
+    work = t.work_list.c
+    ((raw_id, webhook, kind, reason, item, resolved),) = rows(
+        database, work.raw_id, work.webhook, work.kind, work.reason, work.item, work.resolved_at
+    )
+    assert (raw_id, webhook, kind, resolved) == (raw_of(first).id, "acme-inbound", "parked", None)
+    assert (orjson.loads(item), "webhook was removed" in reason) == (
+        {"from": ALICE, "to": COMPANY, "text": "STOP […] now"},
+        True,
+    )
+
+
+def test_what_waits_for_a_webhook_that_cannot_hear_waits_for_days(database: Database) -> None:
+    register(database)
+    write(database, part(1, "STOP", of=2))
+
+    left = [drop_old(database, after) for after in (timedelta(days=30) - SECOND, timedelta(days=30) + SECOND)]
+
+    assert left == [0, 1]
+    assert (len(rows(database, t.work_list.c.id)), waiting(database)) == (1, 0)
 
 
 def test_a_batch_without_parts_asks_nothing_about_parts(database: Database) -> None:
@@ -431,4 +666,4 @@ def test_a_batch_without_parts_asks_nothing_about_parts(database: Database) -> N
     write(database, part(1, "hello", of=2))
 
     assert without == []
-    assert [text.split()[0] for text in statements if "inbound_parts" in text] == ["SELECT", "INSERT"]
+    assert [text.split()[0] for text in statements if "inbound_parts" in text] == ["SELECT", "INSERT", "SELECT"]

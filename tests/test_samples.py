@@ -38,7 +38,7 @@ from tests.serving import Served, serving
 
 #: what a refused request must leave as it was
 TRACES = (tables.inbound_messages, tables.receipts, tables.messages, tables.consent, tables.ledger, tables.evidence,
-          tables.outbox, tables.work_list, tables.raw_requests, tables.seen, tables.inbound_parts)  # fmt: skip
+          tables.outbox, tables.work_list, tables.raw_requests, tables.seen, tables.inbound_parts, tables.decided_parts)  # fmt: skip
 #: they prove the caller, and neither body nor parameters
 CALLER_ONLY = (BasicScheme, SecretScheme, BearerScheme, ClientCertificateScheme)
 
@@ -136,7 +136,7 @@ def spoilt(sample: Sample) -> Iterator[tuple[str, Sent]]:
     yield from without_proof(sample)
     for name in proofs(sample):
         value = sample.headers[name]
-        wrong = value[:-3] + ("A" if value[-3] != "A" else "B") + value[-2:]
+        wrong = value[:-3] + ("0" if value[-3] != "0" else "1") + value[-2:]
         yield f"{name} changed", Sent(sample.target, sample.body, {**sample.headers, name: wrong})
 
 

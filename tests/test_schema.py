@@ -39,6 +39,7 @@ def test_migrations_go_up_down_and_up_again_and_equal_the_tables(database: Datab
         (changes.AttributeRow, tables.profile_attributes),
         (changes.WorkRow, tables.work_list),
         (joining.Part, tables.inbound_parts),
+        (joining.Decided, tables.decided_parts),
     ],
 )
 def test_the_fields_of_a_row_are_the_columns_of_its_table(row: type, table: sa.Table) -> None:

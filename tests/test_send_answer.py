@@ -23,8 +23,13 @@ RULES = Send(
 OPEN = RULES.model_copy(update={"accepted": {}})
 #: as gateways answer that speak plain text
 PLAIN = Send(
-    url="https://x.example.com", id_pattern=r"^(?:ID: |Success \")([\w-]+)", accepted_pattern=r"^(0:|ID:|Success)"
+    url="https://x.example.com",
+    id_pattern=r"^(?:ID: |Success \")([\w-]+)",
+    accepted_pattern=r"^(0:|ID:|Success)",
+    code_pattern=r"^error \| ([0-9]+)",
+    blocked_codes=["7"],
 )
+UNCLEAR = ", and does not say whether it took the message"
 
 
 @pytest.mark.parametrize(
@@ -51,6 +56,12 @@ PLAIN = Send(
             '{"id": "m1", "error": null}',
             "m1",
             id="present and absent",
+        ),
+        pytest.param(
+            OPEN.model_copy(update={"id": "id", "accepted": {"taken": "true", "failed": ["false"]}}),
+            '{"id": "m1", "taken": true, "failed": false}',
+            "m1",
+            id="true and false",
         ),
         pytest.param(OPEN, "[" * 100_000, "", id="endlessly deep"),
     ],
@@ -81,7 +92,9 @@ def told(reason: str, **given: Any) -> dict[str, Any]:
     [
         (failure(400, '{"error":{"code":21211}}'), told("400 with code 21211", permanent=True)),
         (failure(400, '{"error":{"code":21610}}'), told("400 with code 21610", permanent=True, blocked=True)),
-        (failure(401), told("401", permanent=True)),
+        # it is the credential that is at fault, and may be mended
+        (failure(401), told("401")),
+        (failure(403), told("403", permanent=True)),
         (failure(404, "<html>+14155550100</html>"), told("404", permanent=True)),
         (failure(408), told("408")),
         (failure(425), told("425")),
@@ -96,12 +109,19 @@ def told(reason: str, **given: Any) -> dict[str, Any]:
             told("307, a redirect, which is never followed; give the credential the final url", permanent=True),
         ),
         # HTTP says yes and the body says no
-        (failure(200, '{"messages":[{"status":"1"}]}'), told("200")),
+        (failure(200, '{"messages":[{"status":"1"}], "error":{"code":7}}'), told("200 with code 7")),
+        (failure(200, '{"error":{"code":false}}'), told("200 with code false")),
         (failure(200, '{"error":{"code":"21610"}}'), told("200 with code 21610", permanent=True, blocked=True)),
         (failure(200, '{"error":{"code":"30"}}'), told("200 with code 30", permanent=True)),
         (failure(500, '{"error":{"code":30}}'), told("500 with code 30", permanent=True)),
-        (failure(200, "1701: Invalid number +14155550100", rules=PLAIN), told("200")),
-        (failure(202, " ID: not at the beginning", rules=PLAIN), told("202")),
+        (failure(202, "error | 102 | no such number +14155550100", rules=PLAIN), told("202 with code 102")),
+        (failure(200, "error | 7 | opted out", rules=PLAIN), told("200 with code 7", permanent=True, blocked=True)),
+        # neither yes nor no: it may have been taken
+        (failure(200, '{"messages":[{"status":"1"}]}'), told(f"200{UNCLEAR}", departed=True)),
+        (failure(202), told(f"202{UNCLEAR}", departed=True)),
+        (failure(200, "<html>welcome</html>"), told(f"200{UNCLEAR}", departed=True)),
+        (failure(200, "1701: Invalid number +14155550100", rules=PLAIN), told(f"200{UNCLEAR}", departed=True)),
+        (failure(202, " ID: not at the beginning", rules=PLAIN), told(f"202{UNCLEAR}", departed=True)),
     ],
 )  # fmt: skip
 def test_every_refusal_says_whether_to_come_back(found: dict[str, Any], wanted: dict[str, Any]) -> None:
@@ -134,7 +154,8 @@ def test_retry_after_is_seconds_or_a_date(value: str, seconds: float | None) -> 
     ("given", "reason"),
     [
         ({"id_pattern": "("}, "id_pattern is not a regular expression"),
-        ({"id_pattern": "ID: .*"}, "needs a group"),
+        ({"id_pattern": "ID: .*"}, "id_pattern needs a group"),
+        ({"code_pattern": "error"}, "code_pattern needs a group"),
         ({"accepted_pattern": "[a"}, "accepted_pattern is not a regular expression"),
     ],
 )

@@ -20,7 +20,7 @@ from app.provider import Provider, load_provider
 from app.send import Courier, Message, courier
 from app.send.authorizer import TokenHeader
 from app.send.mac import MacSigner
-from app.send.own_token import OwnTokens
+from app.send.own_token import SETTLING, OwnTokens
 from app.send.render import Outgoing
 from app.settings import CONFIG_DIR
 from tests.certificates import private_pem
@@ -222,13 +222,29 @@ def test_a_token_is_kept_for_most_of_its_life(moments: list[int], different: int
 
 def test_a_refused_token_is_not_shown_again() -> None:
     async def story() -> tuple[bool, bool]:
-        by = TokenHeader(JwtAuth(key=SECRET), OwnTokens(Claims(key=SECRET)))
+        nonlocal at
+        by = TokenHeader(JwtAuth(key=SECRET), OwnTokens(Claims(key=SECRET), clock=lambda: at))
         request = Outgoing("POST", URL, {}, b"")
         first, again = await by.prove(request), await by.prove(request)
+        at += SETTLING
         another_may_do = by.refused(first)
         return first == again and another_may_do, await by.prove(request) != first
 
+    at = 1000.0
     assert asyncio.run(story()) == (True, True)
+
+
+def test_a_new_token_that_is_refused_is_shown_on_for_a_while_since_a_newer_one_is_no_better() -> None:
+    async def story() -> list[tuple[str, bool]]:
+        nonlocal at
+        tokens = OwnTokens(Claims(key=SECRET), clock=lambda: at)
+        first = await tokens.get()
+        found = [("another", tokens.forget(first)), ("shown", first == await tokens.get())]
+        at += SETTLING
+        return [*found, ("shown later", first == await tokens.get()), ("another", tokens.forget(first))]
+
+    at = 1000.0
+    assert asyncio.run(story()) == [("another", False), ("shown", True), ("shown later", False), ("another", True)]
 
 
 # --- what could never be sent -------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """mTLS against a real TLS server that asks who we are."""
 
 import asyncio
+import os
 import socket
 import ssl
 import tempfile
@@ -186,17 +187,31 @@ def test_a_token_call_shows_no_certificate_and_trusts_nobody_more(
     assert provider.requests == []
 
 
-def test_the_key_is_nowhere_on_the_disk_afterwards(
-    ours: Authority, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+def made_ready(ours: Authority) -> Courier:
     given = shown(ours.issue("textback"), None)
-
-    courier(
+    return courier(
         Credential(name="a", provider="custom", url="https://a.example", payload="{}", client_certificate=given), None
     )
 
+
+def test_the_key_touches_no_disk(ours: Authority, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+
+    assert made_ready(ours).tls is not None
+
+
+def test_where_files_are_on_disks_alone_the_key_is_gone_afterwards(
+    ours: Authority, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delattr(os, "memfd_create")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    assert made_ready(ours).tls is not None
     assert list(tmp_path.iterdir()) == []
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    with pytest.raises(BadInput, match="cannot be handed to the TLS library: No such file or directory"):
+        made_ready(ours)
 
 
 def spoilt(**given: Any) -> dict[str, Any]:
@@ -222,6 +237,8 @@ def spoilt(**given: Any) -> dict[str, Any]:
             id="key with a password",
         ),
         pytest.param("https://a.example", spoilt(authority="x"), "authority is not a", id="no authority"),
+        pytest.param("https://a.example", spoilt(authority="für"), "beyond ASCII", id="authority with a remark"),
+        pytest.param("https://a.example", spoilt(certificate="\ud800"), "must both be PEM", id="half a character"),
         pytest.param("http://a.example", spoilt(), "must begin with https", id="plain http"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import jwt
@@ -12,8 +13,10 @@ from pydantic import SecretStr
 from app.credential import Claims, Credential, OAuthAuth
 from app.errors import SendFailed
 from app.send import Client, Courier, Destinations, Message, courier, deliver
+from app.send.authorizer import TokenHeader
 from app.send.fetched_token import FetchedTokens
-from app.send.token_call import Granted
+from app.send.own_token import SETTLING
+from app.send.token_call import Granted, token_call
 from tests import fake_provider
 from tests.fake_provider import DROP, FakeProvider, Received, Reply, answer, redirect
 
@@ -50,6 +53,12 @@ def oauth(server: FakeProvider, **given: Any) -> OAuthAuth:
 def acme(provider: FakeProvider, auth: OAuthAuth, client: Client) -> Courier:
     given = {"name": "acme", "provider": "custom", "url": provider.url, "payload": "{}", "message_id": "sid"}
     return courier(Credential(**given, auth=auth), None, client)
+
+
+def aging(carrier: Courier, auth: OAuthAuth, client: Client, clock: Callable[[], float]) -> Courier:
+    """The courier with tokens that grow old by this clock."""
+    tokens = FetchedTokens(token_call(auth, client), clock=clock)
+    return replace(carrier, authorizer=TokenHeader(auth, tokens))
 
 
 def living(story: Callable[[Client], Awaitable[Any]]) -> Any:
@@ -123,9 +132,15 @@ def test_a_service_account_signs_an_assertion_for_each_call(server: FakeProvider
     body = secrets_of({"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": "{{ assertion }}"})
     claims = {"iss": "textback@acme.example", "scope": "https://www.googleapis.com/auth/rcsbusinessmessaging"}
     auth = oauth(server, body=body, assertion=Claims(claims=claims, key=SecretStr(key), lifetime=3600))
-    provider.judge = takes("T2")
+    server.plan.append(granted("T0", expires_in=0.001))
 
-    delivered(provider, auth)
+    async def story(client: Client) -> None:
+        carrier = acme(provider, auth, client)
+        for _ in range(2):
+            await deliver(carrier, client, MESSAGE, timeout=5)
+            await asyncio.sleep(0.01)
+
+    living(story)
 
     first, second = (jwt.decode(call.form["assertion"], key, ["HS256"], audience=auth.url) for call in server.requests)
     assert {name: first[name] for name in claims} == claims
@@ -257,23 +272,63 @@ def test_a_hundred_messages_when_the_token_has_ended_make_one_call_more(
 def test_a_hundred_messages_whose_token_is_refused_make_one_call_more_and_all_arrive(
     server: FakeProvider, provider: FakeProvider
 ) -> None:
-    provider.judge = takes("T2")
+    clock, auth = Clock(), oauth(server)
 
-    found = delivered(provider, oauth(server), 100)
+    async def story(client: Client) -> list[str]:
+        carrier = aging(acme(provider, auth, client), auth, client, clock)
+        await deliver(carrier, client, MESSAGE, timeout=5)
+        provider.judge = takes("T2")
+        clock.now += SETTLING
+        return await asyncio.gather(*(deliver(carrier, client, MESSAGE, timeout=5) for _ in range(100)))
 
-    shown = [request.headers["authorization"] for request in provider.requests]
+    found = living(story)
+
+    shown = [request.headers["authorization"] for request in provider.requests[1:]]
     assert len(found) == 100
     assert (shown.count("Bearer T1"), shown.count("Bearer T2")) == (100, 100)
     assert len(server.requests) == 2
 
 
-def test_a_message_whose_second_token_is_refused_too_has_failed(server: FakeProvider, provider: FakeProvider) -> None:
+def test_messages_whose_new_token_is_refused_have_failed_for_now_and_make_no_further_call_for_a_while(
+    server: FakeProvider, provider: FakeProvider
+) -> None:
+    clock, auth = Clock(), oauth(server)
     provider.judge = takes()
 
-    failure = failure_of(provider, oauth(server))
+    async def story(client: Client) -> list[tuple[str, bool, bool, int]]:
+        carrier = aging(acme(provider, auth, client), auth, client, clock)
+        found = []
+        for seconds in (0, 0, SETTLING - 1, 1, 1):
+            clock.now += seconds
+            with pytest.raises(SendFailed) as caught:
+                await deliver(carrier, client, MESSAGE, timeout=5)
+            failure = caught.value
+            found.append((str(failure), failure.permanent, failure.departed, len(server.requests)))
+        return found
 
-    assert (str(failure), failure.permanent) == ("the provider answered 401", True)
-    assert (len(server.requests), len(provider.requests)) == (2, 2)
+    refused = ("the provider answered 401", False, False)
+    assert living(story) == [(*refused, calls) for calls in (1, 1, 1, 2, 2)]
+    assert len(provider.requests) == 5
+
+
+def test_a_message_whose_second_token_is_refused_too_has_failed_for_now(
+    server: FakeProvider, provider: FakeProvider
+) -> None:
+    clock, auth = Clock(), oauth(server)
+
+    async def story(client: Client) -> SendFailed:
+        carrier = aging(acme(provider, auth, client), auth, client, clock)
+        await deliver(carrier, client, MESSAGE, timeout=5)
+        provider.judge = takes()
+        clock.now += SETTLING
+        with pytest.raises(SendFailed) as caught:
+            await deliver(carrier, client, MESSAGE, timeout=5)
+        return caught.value
+
+    failure = living(story)
+
+    assert (str(failure), failure.permanent) == ("the provider answered 401", False)
+    assert (len(server.requests), len(provider.requests)) == (2, 3)
 
 
 def test_who_breaks_off_waiting_breaks_it_off_for_nobody_else(server: FakeProvider, provider: FakeProvider) -> None:
@@ -352,12 +407,26 @@ def test_a_token_without_an_end_is_kept_until_it_is_refused() -> None:
         found = [await tokens.get()]
         clock.now += 1e9
         found.append(await tokens.get())
-        tokens.forget("T1")
+        assert tokens.forget("T1")
         found.append(await tokens.get())
-        tokens.forget("T1")  # late news of the old one
+        assert tokens.forget("T1")  # late news of the old one
         return [*found, await tokens.get()]
 
     assert asyncio.run(story()) == ["T1", "T1", "T2", "T2"]
+
+
+def test_a_new_token_that_is_refused_lives_no_longer_for_it() -> None:
+    clock, grants = Clock(), Grants(10.0)
+
+    async def story() -> list[str]:
+        tokens = FetchedTokens(grants, clock=clock)
+        first = await tokens.get()
+        tokens.forget(first)
+        again = await tokens.get()
+        clock.now += 10
+        return [first, again, await tokens.get()]
+
+    assert asyncio.run(story()) == ["T1", "T1", "T2"]
 
 
 def test_an_old_token_serves_while_the_token_server_is_down() -> None:

@@ -1,14 +1,17 @@
 """What a claimed reply says, and to whom it is proved: a real outbox, and a provider on loopback."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 import uvloop
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
-from app.credential import Credential, OAuthAuth
+from app.credential import Credential, JwtAuth, OAuthAuth
 from app.interpret import decide
 from app.provider import Provider
 from app.record import profiles
@@ -17,11 +20,15 @@ from app.record.outbox import Outcome, State
 from app.record.tables import outbox as table
 from app.record.writer import Writer
 from app.send import Client, Courier, Destinations, courier
+from app.send.authorizer import TokenHeader
 from app.send.delivery import Delivery
+from app.send.fetched_token import FetchedTokens
+from app.send.own_token import OwnTokens
+from app.send.token_call import token_call
 from tests import fake_provider
 from tests.fake_provider import FakeProvider, answer
 from tests.heard import ALICE, BOB, NOON
-from tests.test_send_outbox import claim, queue, rows
+from tests.test_send_outbox import claim, queue, rows, stand
 from tests.test_send_worker import QUICK, House, living, now
 
 FORM = {"To": "{{toNumber}}", "Body": "{{message}}"}
@@ -74,6 +81,39 @@ def test_a_request_may_want_an_attribute_that_the_words_do_not(database: Databas
     assert provider.requests[0].headers["x-name"] == "Alice"
 
 
+CONFIRMATION = "You are unsubscribed and will receive no more messages. Reply HELP for help."
+EMPTY = "nothing is left of its text once its places are filled in"
+
+
+@pytest.mark.parametrize(
+    ("category", "text", "content", "ended", "sent"),
+    [
+        pytest.param("help", "{{profile.name}}", "", ("failed", EMPTY), [], id="a reply"),
+        pytest.param("help", " {{profile.name}}\n{{nobody}}", "", ("failed", EMPTY), [], id="a reply, blank"),
+        pytest.param("opt_out", "{{profile.name}}", "", ("sent", ""), [CONFIRMATION], id="a confirmation"),
+        pytest.param("help", "{{profile.name}}", '{"fallback":"Hi!"}', ("sent", ""), ["Hi!"], id="with a fallback"),
+        pytest.param("help", "Hi!", '{"fallback":"{{profile.name}} "}', ("sent", ""), ["Hi!"], id="a blank fallback"),
+        pytest.param("help", "{{profile.long}}!", "", ("sent", ""), ["a" * 1600], id="a long one"),
+    ],
+)
+def test_no_reply_leaves_without_words_or_with_too_many(
+    database: Database,
+    provider: FakeProvider,
+    category: str,
+    text: str,
+    content: str,
+    ended: tuple[str, str],
+    sent: list[str],
+) -> None:
+    database.write_now(lambda conn: profiles.put(conn, BOB, {"long": "a" * 2000}, "import", NOON))
+    stand(database, "*", BOB, "opted_out")
+
+    found = send_one(database, provider, acme(provider), BOB, category=category, text=text, content=content)
+
+    assert found == [ended]
+    assert provider.texts == sent
+
+
 def test_suggestions_leave_by_rcs(database: Database, provider: FakeProvider) -> None:
     send_one(database, provider, acme(provider, "rcs"), text="Hi!", content=RICH)
 
@@ -94,7 +134,9 @@ def test_the_fallback_leaves_by_sms(database: Database, provider: FakeProvider) 
 def test_a_token_that_is_refused_once_costs_no_try(database: Database, provider: FakeProvider) -> None:
     client = Client(Destinations(["127.0.0.1"]))
     auth = OAuthAuth(url=f"{provider.url}/token", body={"client_secret": SecretStr("s3cret")})
-    by = acme(provider, client=client, auth=auth)
+    a_minute_later = itertools.count(0.0, 60.0).__next__
+    tokens = FetchedTokens(token_call(auth, client), clock=a_minute_later)
+    by = replace(acme(provider, client=client, auth=auth), authorizer=TokenHeader(auth, tokens))
     provider.plan.extend([answer(200, {"access_token": "T1"}), answer(401), answer(200, {"access_token": "T2"})])
     queue(database, 1, ALICE, deadline=now() + timedelta(minutes=1))
 
@@ -110,6 +152,15 @@ def test_a_token_that_is_refused_once_costs_no_try(database: Database, provider:
     assert [request.headers.get("authorization") for request in provider.requests] == [
         None, "Bearer T1", None, "Bearer T2",
     ]  # fmt: skip
+
+
+def test_a_reply_that_is_refused_for_its_credential_is_tried_again(database: Database, provider: FakeProvider) -> None:
+    provider.plan.append(answer(401))
+
+    ended = send_one(database, provider, acme(provider))
+
+    assert ended == [("sent", "")]
+    assert rows(database, table.c.attempts) == [(2,)]
 
 
 def test_a_reply_waits_while_its_token_server_wants_quiet(database: Database, provider: FakeProvider) -> None:
@@ -148,3 +199,87 @@ def test_a_reply_whose_names_cannot_be_read_has_not_left_and_is_tried_again(
     assert outcome is not None
     assert (outcome.state, outcome.reason) == (State.PENDING, "the person's attributes could not be read")
     assert provider.requests == []
+
+
+# --- errors of ours -----------------------------------------------------------------------------------------------
+
+
+class Broken(Exception):
+    """A bug of ours."""
+
+
+class Bug:
+    """Fails in the place of a part, once; then it does as the part does."""
+
+    def __init__(self, part: Callable[..., Any]) -> None:
+        self._part = part
+        self._met = False
+
+    def __call__(self, *given: Any) -> Any:
+        if not self._met:
+            self._met = True
+            raise Broken(f"of {given}")
+        return self._part(*given)
+
+
+class BrokenProof(TokenHeader):
+    """Fails once."""
+
+    def __init__(self, auth: OAuthAuth, tokens: Any) -> None:
+        super().__init__(auth, tokens)
+        self.prove = Bug(super().prove)  # type: ignore[method-assign]
+
+
+def _composing(by: Courier) -> Courier:
+    return replace(by, compose=Bug(by.compose))
+
+
+def _proving(by: Courier) -> Courier:
+    auth = JwtAuth(key=SecretStr("k" * 32))
+    return replace(by, authorizer=BrokenProof(auth, OwnTokens(auth)))
+
+
+def _reading(by: Courier) -> Courier:
+    return replace(by, read=Bug(by.read))
+
+
+def test_a_confirmation_that_cannot_be_read_from_the_outbox_has_not_left(
+    database: Database, provider: FakeProvider
+) -> None:
+    stand(database, "*", BOB, "opted_out")
+
+    found = send_one(database, provider, acme(provider), BOB, category="opt_out", content="{")
+
+    assert found == [("failed", "given up after 3 tries: an error of ours: JSONDecodeError")]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "ended", "calls"),
+    [
+        pytest.param(_composing, ("sent", ""), 1, id="composing"),
+        pytest.param(_proving, ("sent", ""), 1, id="proving"),
+        pytest.param(
+            _reading,
+            ("doubtful", "it may have left, so it is not repeated: an error of ours: Broken"),
+            1,
+            id="reading the answer",
+        ),
+    ],
+)
+def test_a_confirmation_that_meets_a_bug_before_it_left_is_repeated(
+    database: Database,
+    provider: FakeProvider,
+    spoil: Callable[[Courier], Courier],
+    ended: tuple[str, str],
+    calls: int,
+) -> None:
+    stand(database, "*", BOB, "opted_out")
+
+    with capture_logs() as logs:
+        found = send_one(database, provider, spoil(acme(provider)), BOB, category="opt_out")
+
+    assert (found, len(provider.requests)) == ([ended], calls)
+    assert [(log["event"], log["to"]) for log in logs if log["log_level"] == "error"] == [
+        ("a reply met an error of ours", "+1415•••01")
+    ]
+    assert BOB not in str(logs)

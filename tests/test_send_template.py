@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from app.credential import Credential
 from app.errors import BadInput, SendFailed
+from app.send.body import body
 from app.send.payload import custom_rules
-from app.send.personal import needs_profile, personal, personalise
+from app.send.personal import check_text, needs_profile, personal, personalise
 from app.send.render import send_rules
 from app.send.template import Known, is_expression, joined, json_template, taken_apart, text_parts
 from app.sending import Send
@@ -93,6 +94,30 @@ def test_a_leaf_that_is_only_a_place_keeps_its_type_or_is_left_out(leaf: str, fo
     assert json.loads(json.dumps(fill(VALUES))) == found
 
 
+@pytest.mark.parametrize(
+    ("node", "found"),
+    [
+        ({"a": {"b": "{{fallback}}"}, "c": 1}, {"c": 1}),
+        ({"a": {"b": "{{fallback}}", "d": 2}}, {"a": {"d": 2}}),
+        ({"a": {"b": {"c": "{{message.none ? 1}}"}}, "d": [{"e": "{{fallback}}"}, 1]}, {"d": [1]}),
+        ({"a": {"b": ["{{fallback}}"]}}, {"a": {"b": []}}),
+        # as it was written
+        ({"a": {}, "b": {"c": {}}}, {"a": {}, "b": {"c": {}}}),
+        ({"a": {"b": "{{profile.lastName}}"}}, {"a": {"b": ""}}),
+    ],
+)
+def test_an_object_that_nothing_is_left_of_is_left_out(node: dict[str, Any], found: dict[str, Any]) -> None:
+    assert json_template(node, KNOWN)(VALUES) == found
+
+
+def test_a_body_that_nothing_is_left_of_is_an_empty_object() -> None:
+    rules = Send(url="https://a.example.com", json={"text": {"sms": "{{fallback}}"}})
+
+    _, fill = body(rules, KNOWN)
+
+    assert fill(VALUES) == b"{}"
+
+
 @given(st.text(), st.text(), st.text())
 def test_no_value_of_a_person_is_taken_for_a_template(name: str, text: str, fallback: str) -> None:
     node = {"a": "{{profile.name}}", "b": "x{{message}}", "c": "{{profile.name & fallback}}", "d": "{{fallback}} "}
@@ -134,7 +159,7 @@ def test_a_bare_name_is_no_expression(name: str, expected: bool) -> None:
         ("{{profle.firstName}}", "{{profle.firstName}} is no placeholder; there are fromNumber toNumber"),
         ("{{parameters.space}}", 'the credential has no parameter "space"'),
         ("{{$uppercase(message}}", 'Expected "\\)"'),
-        ("{{message", "never closed"),
+        ("{{message", "never closed with }}: {{message"),
     ],
 )
 def test_a_broken_place_is_refused(text: str, reason: str) -> None:
@@ -148,7 +173,16 @@ def test_a_failing_expression_ends_the_message_for_good() -> None:
     with pytest.raises(SendFailed, match="could not be made") as caught:
         fill(VALUES)
 
-    assert caught.value.permanent
+    assert (caught.value.permanent, caught.value.departed) == (True, False)
+
+
+def test_an_expression_that_the_clock_stops_may_end_another_time() -> None:
+    fill = joined(text_parts("{{$contains(message, /^(a+)+$/) ? 'a' : 'b'}}", KNOWN))
+
+    with pytest.raises(SendFailed, match="it takes too long") as caught:
+        fill({**VALUES, "message": "a" * 5_000 + "!"})
+
+    assert (caught.value.permanent, caught.value.departed) == (False, False)
 
 
 # --- a person's attributes ----------------------------------------------------------------------------------------
@@ -183,6 +217,7 @@ def test_attributes_are_read_only_where_they_may_be_used(payload: str, headers: 
         ("Bye {{nobody}}{{parameters.x}}{{appId}}{{message}}!", "Bye !"),
         ("Bye {{profile.firstName}} {{open", "Bye Alice {{open"),
         ("Bye {brace}!", "Bye {brace}!"),
+        ("{{$pad('', 2000, 'a')}}!", "a" * 1600),
     ],
 )
 def test_a_reply_is_made_personal_and_never_lost(text: str, filled: str) -> None:
@@ -190,6 +225,32 @@ def test_a_reply_is_made_personal_and_never_lost(text: str, filled: str) -> None
 
     assert personalise(text, values) == filled
     assert personal(text) is ("{{" in text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Bye.", "Bye {brace}!", "{{profile.firstName}} {{toNumber}}", "{{fromNumber}}{{messageReference}}",
+     "Bye {{profile.firstName ? profile.firstName : 'friend'}}!"],
+)  # fmt: skip
+def test_a_text_whose_places_can_be_filled_is_taken(text: str) -> None:
+    check_text(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Bye {{profil.firstName}}!", "{{profil.firstName}} stands for nothing in the text of a reply; there are pro"),
+        ("Bye {{message}}!", "{{message}} stands for nothing"),
+        ("Bye {{parameters.team}}!", "{{parameters.team}} stands for nothing"),
+        ("Bye {{}}!", "{{}} stands for nothing"),
+        ("Bye {{profile.firstName!", "never closed with }}: {{profile.firstName!"),
+        ("Bye {{profile.firstName}} {{$uppercase(profile.a}}!", 'Expected "\\)"'),
+        ("Bye {{$upcase(profile.a)}}!", "no function"),
+    ],
+)
+def test_a_text_with_a_place_that_is_none_is_refused(text: str, reason: str) -> None:
+    with pytest.raises(BadInput, match=reason):
+        check_text(text)
 
 
 @given(st.text(st.sampled_from("{}$'\"`()&.ax1 ") | st.characters(exclude_categories=["Cs"])))

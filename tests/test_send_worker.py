@@ -495,6 +495,30 @@ def test_a_bug_that_one_reply_meets_stops_no_other_and_tells_no_number(
     assert BOB not in str(logs)
 
 
+class Panic(BaseException):
+    """As libraries in Rust raise it, which is no Exception."""
+
+
+def test_a_panic_ends_no_hand(database: Database, provider: FakeProvider) -> None:
+    sound = acme(provider)
+
+    def read(answer: Any, at: datetime) -> str:
+        if provider.texts == ["0"]:
+            raise Panic
+        return sound.read(answer, at)
+
+    for number in range(3):
+        queue(database, number, f"+1415555020{number}", text=str(number), deadline=now() + timedelta(minutes=1))
+
+    async def story(house: House) -> list[tuple[str, str]]:
+        return await house.ended(3)
+
+    ended = living(database, provider, story, couriers={"acme": replace(sound, read=read)}, send_concurrency=1)
+
+    assert ended == [("sent", "")] * 3
+    assert sorted(provider.texts) == ["0", "0", "1", "2"]
+
+
 def test_stopping_finishes_what_is_in_hand_and_gives_back_the_rest(database: Database, provider: FakeProvider) -> None:
     provider.plan.extend(answer(201, {"sid": f"S{n}"}, pause=0.3) for n in range(2))
     for number in range(6):

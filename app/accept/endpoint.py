@@ -29,7 +29,7 @@ from app.accept.origin import Origin
 from app.accept.outside import Outside
 from app.accept.patience import Patience
 from app.accept.quarantine import Quarantine, RefusedRequest
-from app.errors import KeyWanted, NotReady, Refused
+from app.errors import KeyWanted, NotReady, Refused, WrongWord
 from app.events import Heard, Recorded
 from app.flow import Hearing, hear
 from app.record.writer import Writer
@@ -45,6 +45,8 @@ _RETRY_AFTER = b"5"
 #: seconds of the provider's patience that the way back may take
 _MARGIN = 1.0
 _TOO_SLOW = "the request did not arrive in time"
+#: public keys that are fetched for one request
+_MOST_KEYS = 3
 
 
 class WebhookDoor:
@@ -89,7 +91,7 @@ class WebhookDoor:
         try:
             line = self._switchboard.find(scope["path"][len(PREFIX) :])
             webhook = line.webhook.name if line else ""
-            status, headers, body, what = await self._handle(line, scope, receive, at)
+            status, headers, body, what = await self._handle(line, scope, receive, at, began)
         except Gone:
             return
         except asyncio.CancelledError as error:
@@ -111,7 +113,7 @@ class WebhookDoor:
         self._access_log.note(at, scope["method"], webhook, status=status, what=what, seconds=seconds)
 
     async def _handle(
-        self, line: Line | None, scope: Scope, receive: Receive, at: datetime
+        self, line: Line | None, scope: Scope, receive: Receive, at: datetime, began: float
     ) -> "tuple[int, list[tuple[bytes, bytes]], bytes, str]":
         if line is None:
             return 404, _EMPTY, b"", "unknown"
@@ -120,26 +122,32 @@ class WebhookDoor:
         if scope["method"] not in METHODS:
             return 405, [*_EMPTY, *_ALLOW], b"", "method"
         request = await self._request(line, scope, receive, at)
+        until = began + max(1.0, line.provider.patience - _MARGIN)
         try:
-            heard, answer, _ = await self._hear(line, request)
+            heard, answer, _ = await self._hear(line, request, until)
         except Refused as error:
-            self._quarantine.add(RefusedRequest(line.webhook.name, str(error), request, line.hidden))
+            self._quarantine.add(RefusedRequest(line, str(error), request, isinstance(error, WrongWord)))
             metrics.REFUSED.labels(line.webhook.name).inc()
             return 401, _EMPTY, b"", "refused"
         if heard is None:
             return *rendered(answer), "handshake"
-        recorded = await self._commit(line, self._writer.record(heard))
+        recorded = await self._commit(self._writer.record(heard), until)
         return *rendered(answer), _outcome(heard, recorded)
 
-    async def _hear(self, line: Line, request: Request) -> Hearing:
-        """Heard; where a public key is wanted it is fetched, and where a URL must be called to confirm, it is."""
-        try:
-            hearing = hear(line, request)
-        except KeyWanted as wanted:
-            await self._outside.fetch_key(wanted.url)
-            hearing = hear(line, request)
+    async def _hear(self, line: Line, request: Request, until: float) -> Hearing:
+        """Heard; where public keys are wanted they are fetched, and where a URL must be called to confirm, it is."""
+        asked: list[str] = []
+        while True:
+            try:
+                hearing = hear(line, request)
+                break
+            except KeyWanted as wanted:
+                if wanted.url in asked or len(asked) == _MOST_KEYS:
+                    raise
+                asked.append(wanted.url)
+            await self._outside.fetch_key(asked[-1], until)
         if hearing.visit:
-            await self._outside.visit(hearing.visit)
+            await self._outside.visit(hearing.visit, until)
         return hearing
 
     async def _request(self, line: Line, scope: Scope, receive: Receive, at: datetime) -> Request:
@@ -160,9 +168,9 @@ class WebhookDoor:
             via_proxy=self._origin.via_proxy(scope),
         )
 
-    async def _commit(self, line: Line, future: "asyncio.Future[Recorded]") -> Recorded:
+    async def _commit(self, future: "asyncio.Future[Recorded]", until: float) -> Recorded:
         """Wait no longer than the provider does: one that hangs up comes again, and then it is seen."""
-        patience = min(self._settings.commit_timeout, max(1.0, line.provider.patience - _MARGIN))
+        patience = min(self._settings.commit_timeout, until - time.perf_counter())
         return await self._committing.wait(future, patience, future)
 
 

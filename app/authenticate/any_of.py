@@ -9,7 +9,8 @@ from app.scheme import AnyScheme, Ed25519Scheme, SnsScheme, needs_secret, scheme
 def verifier(scheme: AnyScheme, verifiers: list[Verifier]) -> Verifier:
     """Tries one after the other. A key that must be fetched is asked for once no other scheme has proved the request.
 
-    The call raises NotReady only where no scheme could look at the request, else Refused with the reasons of all.
+    The call raises NotReady where one of them could not look at the request, for want of a secret or a key: it might
+    have proved it, and to most providers a refusal is final. Else Refused, with the reasons of all.
     """
     _check_secrets(scheme)
     return lambda request: _proved(request, verifiers)
@@ -40,4 +41,4 @@ def _proved(request: Request, verifiers: list[Verifier]) -> str:
             not_ready.append(str(error))
     if wanted:
         raise wanted
-    raise (Refused if refused else NotReady)("; ".join(dict.fromkeys(refused + not_ready)))
+    raise (NotReady if not_ready else Refused)("; ".join(dict.fromkeys(refused + not_ready)))

@@ -28,20 +28,21 @@ _WRONG: list[tuple[type[Exception], str]] = [
     (jwt.InvalidSignatureError, "has a signature that does not match"),
 ]
 #: whatever a stranger's token may provoke while it is read
-_UNREADABLE = (jwt.PyJWTError, ValueError, TypeError, RecursionError)
+_UNREADABLE = (jwt.PyJWTError, ArithmeticError, RecursionError, TypeError, ValueError)
 
 
 def verifier(scheme: BearerScheme, keyring: Keyring) -> Verifier:
     """Expects `Authorization: Bearer` with a token of the scheme's issuer, audience and claims, which has not ended.
 
     The algorithm is the scheme's to choose and bound to the key, so neither `none` nor a public key taken for a shared
-    secret gets through. The verifier raises KeyWanted where the key set is not at hand or lacks the token's key.
+    secret gets through. The verifier raises KeyWanted where the key set is not at hand or lacks the token's key, and
+    NotReady where it has been fetched too lately to be fetched again.
     """
 
     def verify(request: Request) -> str:
         token = _token(request)
         kid = _key_id(token)
-        key = next((key for key in keyring.key_set(scheme.keys, kid) if key.key_id == kid), None)
+        key = keyring.key(scheme.keys, kid, request.received_at)
         if key is None:
             raise Refused("the token is signed with a key that its issuer does not publish; check the scheme's keys")
         _check_claims(scheme, _claims(scheme, token, key))

@@ -42,6 +42,7 @@ def verifier(scheme: Ed25519Scheme, secrets: tuple[bytes, ...]) -> Verifier:
 def _signature(name: str, given: bytes, encoding: Encoding) -> bytes:
     shape = digest_shape(encoding, 64)
     if shape.pattern.fullmatch(given):
+        given = given.lower() if encoding == "hex" else given
         signature = bytes.fromhex(given.decode()) if encoding == "hex" else a2b_base64(given)
         if encode(signature, encoding) == given:
             return signature

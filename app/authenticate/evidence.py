@@ -28,7 +28,7 @@ class Shape(NamedTuple):
 def digest_shape(encoding: Encoding, size: int) -> Shape:
     """The shape of a digest of `size` bytes as text."""
     if encoding == "hex":
-        return Shape(re.compile(rb"[0-9a-f]{%d}" % (2 * size)), f"{2 * size} lower-case hex digits")
+        return Shape(re.compile(rb"[0-9A-Fa-f]{%d}" % (2 * size)), f"{2 * size} hex digits")
     padding = -size % 3
     letters = (size + padding) // 3 * 4 - padding
     return Shape(re.compile(rb"[A-Za-z0-9+/]{%d}={%d}" % (letters, padding)), f"base64 of {size} bytes")

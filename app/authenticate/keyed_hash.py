@@ -14,7 +14,6 @@ from app.authenticate.evidence import (
     from_base64,
     from_hex,
     header,
-    matching,
     matching_any,
     readable,
 )
@@ -33,18 +32,18 @@ _KEYS: dict[str, tuple[Callable[[bytes], bytes | None], str]] = {
 
 
 def verifier(scheme: HmacScheme, secrets: tuple[bytes, ...]) -> Verifier:
-    """Expects the encoded digest where the scheme says, hex digits in lower case. Raises BadInput and NotReady."""
+    """Expects the encoded digest where the scheme says, hex digits in either case. Raises BadInput and NotReady."""
     name, digest, encoding, window = scheme.header.lower(), scheme.hash, scheme.encoding, scheme.window
     compose, words = signed(scheme.signed, window)
-    keys = _keys(scheme, secrets)
-    several = bool(scheme.separator or scheme.behind)
-    lead = b"" if several else scheme.prefix.encode()
+    keys, json_alone = _keys(scheme, secrets), scheme.content == "json"
 
     def verify(request: Request) -> str:
         given = header(request, name)
+        if json_alone and not request.is_json:
+            raise Refused("the body is not JSON, and no other is signed in this way")
         text = compose(request)
-        expected = ((lead + encode(hmac.digest(key, text, digest), encoding), told) for key, told in keys)
-        evidence = matching_any(_signatures(scheme, given), expected) if several else matching(given, expected)
+        expected = ((encode(hmac.digest(key, text, digest), encoding), told) for key, told in keys)
+        evidence = matching_any(_signatures(scheme, given), expected)
         if evidence is None:
             raise Refused(_reason(scheme, given, words))
         if window:
@@ -66,7 +65,9 @@ def _signatures(scheme: HmacScheme, given: bytes) -> list[bytes]:
     prefix, behind = scheme.prefix.encode(), scheme.behind.encode()
     pieces = [piece.strip() for piece in given.split(scheme.separator.encode())] if scheme.separator else [given]
     found = [piece[len(prefix) :] for piece in pieces if piece.startswith(prefix)]
-    return [piece.rpartition(behind)[2] for piece in found] if behind else found
+    if behind:
+        found = [piece.rpartition(behind)[2] for piece in found]
+    return [piece.lower() for piece in found] if scheme.encoding == "hex" else found
 
 
 def _reason(scheme: HmacScheme, given: bytes, words: str) -> str:

@@ -8,10 +8,11 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import jwt
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from app.errors import KeyWanted, NotReady, SendFailed
 
@@ -35,6 +36,7 @@ FAILURE_KEPT = timedelta(seconds=30)
 class _Held(NamedTuple):
     keys: Chain | jwt.PyJWKSet
     fetched_at: datetime
+    """When it was asked for: what was published later may be missing."""
     until: datetime
 
 
@@ -58,29 +60,37 @@ class Keyring:
         self._under_way: dict[str, asyncio.Task[None]] = {}
 
     def certificate(self, url: str) -> x509.Certificate:
-        """The certificate at a URL; the first where there are several. Raises KeyWanted."""
+        """The certificate at a URL; the first where there are several. Raises as `chain` does."""
         return self.chain(url)[0]
 
     def chain(self, url: str) -> Chain:
-        """The certificate at a URL and its issuers as far as they came along. Raises KeyWanted.
+        """The certificate at a URL and its issuers as far as they came along. Raises KeyWanted and NotReady.
 
         It may be past its validity: to tell that is the verifier's, which knows when the request came.
         """
-        keys = self._at_hand(url).keys
-        if not isinstance(keys, tuple):
-            raise KeyWanted(url)
-        return keys
+        held = self._at_hand(url)
+        if not isinstance(held.keys, tuple):
+            self._fetch_anew(url, held, "where a provider's certificate should be there is a key set")
+        return held.keys
 
-    def key_set(self, url: str, kid: str = "") -> jwt.PyJWKSet:
-        """The key set at a URL. Raises KeyWanted where there is none, or where it lacks the key `kid` and was fetched
-        more than a minute ago; a younger one is given as it is."""
-        keys, fetched_at, _ = self._at_hand(url)
-        if not isinstance(keys, jwt.PyJWKSet):
-            raise KeyWanted(url)
-        lacking = bool(kid) and all(key.key_id != kid for key in keys)
-        if lacking and self._now() - fetched_at >= ASKED_AGAIN:
-            raise KeyWanted(url)
-        return keys
+    def key_set(self, url: str) -> jwt.PyJWKSet:
+        """The key set at a URL. Raises KeyWanted where there is none, and NotReady where there is something else."""
+        held = self._at_hand(url)
+        if not isinstance(held.keys, jwt.PyJWKSet):
+            self._fetch_anew(url, held, "the URL of the scheme's keys holds a certificate; enter the issuer's jwks_uri")
+        return held.keys
+
+    def key(self, url: str, kid: str, asked_at: datetime) -> jwt.PyJWK | None:
+        """The key `kid` of the set at a URL; None where it lacks the key and was fetched after `asked_at`.
+
+        An older set is fetched anew, for the issuer may have changed its keys: KeyWanted. But once a minute at most:
+        NotReady until then. So an invented key puts off its own request alone.
+        """
+        found = next((key for key in self.key_set(url) if key.key_id == kid), None)
+        held = self._held[url]
+        if found is None and held.fetched_at < asked_at:
+            self._fetch_anew(url, held, "a token is signed with a key that was not in the key set a moment ago")
+        return found
 
     async def fill(self, url: str) -> None:
         """Fetch what stands at a URL; callers at the same time share one request. Raises NotReady.
@@ -101,6 +111,11 @@ class Keyring:
             raise KeyWanted(url)
         return held
 
+    def _fetch_anew(self, url: str, held: _Held, reason: str) -> NoReturn:
+        if self._now() - held.fetched_at >= ASKED_AGAIN:
+            raise KeyWanted(url)
+        raise NotReady(f"{reason}; it is fetched anew after a minute")
+
     def _raise_failure(self, url: str) -> None:
         failure = self._failed.get(url)
         if failure and self._now() - failure.at < FAILURE_KEPT:
@@ -113,8 +128,9 @@ class Keyring:
         return task
 
     async def _ask(self, url: str) -> None:
+        at = self._now()
         try:
-            held = _read(await self._fetch(url), self._now())
+            held = _read(await self._fetch(url), at)
         except (SendFailed, ValueError) as error:
             self._failed.pop(url, None)
             self._failed[url] = _Failure(str(error), self._now())
@@ -151,11 +167,19 @@ def _certificates(raw: bytes) -> Chain:
     try:
         return tuple(x509.load_pem_x509_certificates(raw))
     except ValueError:
-        raise ValueError("the answer is neither a certificate in PEM nor a key set") from None
+        page = ", but a page for people" if raw.lstrip()[:1] == b"<" else ""
+        raise ValueError(f"the answer is neither a certificate in PEM nor a key set{page}") from None
+
+
+#: whatever a key may provoke that is not what it should be
+_UNUSABLE = (jwt.PyJWTError, UnsupportedAlgorithm, ArithmeticError, AttributeError, LookupError, RecursionError,
+             TypeError, ValueError)  # fmt: skip
 
 
 def _key_set(raw: bytes) -> jwt.PyJWKSet:
     try:
         return jwt.PyJWKSet.from_dict(json.loads(raw))
-    except (jwt.PyJWTError, ValueError, RecursionError):
+    except _UNUSABLE:
+        if b'"jwks_uri"' in raw:
+            raise ValueError("the answer is the issuer's configuration; enter the jwks_uri that stands in it") from None
         raise ValueError("the answer is no key set with a key that can be used") from None

@@ -77,7 +77,7 @@ def _parameters(request: Request) -> Pairs:
     """Those of the body; of the query where there is no body."""
     if not request.body:
         return parse_pairs(request.query)
-    if request.body[:1] == b"{":
+    if request.is_json:
         return _of_json(request.body)
     if request.form:
         return request.form
@@ -87,6 +87,8 @@ def _parameters(request: Request) -> Pairs:
 def _of_json(body: bytes) -> Pairs:
     """Texts, and numbers with the very digits that were sent."""
     pairs: list[Any]
+    if not body.startswith(b"{"):
+        raise Refused("the body is a JSON array, which holds no parameters")
     try:
         pairs = json.loads(body, object_pairs_hook=list, parse_int=str, parse_float=str, parse_constant=str)
     except (ValueError, RecursionError):

@@ -147,11 +147,8 @@ def _decoded(path: str) -> Read:
 
 
 def _tree(request: Request) -> Any:
-    # a body that begins otherwise may be read as a form, whatever it holds
-    if request.body[:1] not in (b"{", b"["):
-        raise Refused("the body is not JSON")
     try:
-        return orjson.loads(request.body)
+        return orjson.loads(request.body if request.is_json else b"")
     except orjson.JSONDecodeError:
         raise Refused("the body is not JSON") from None
 

@@ -57,7 +57,7 @@ def verifier(
     topics = {secret.decode("utf-8", "replace"): number for number, secret in enumerate(secrets, 1)}
 
     def verify(request: Request) -> str:
-        envelope = _read(request.body)
+        envelope = _read(request)
         number = topics.get(envelope.topic)
         if number is None:
             raise Refused("the message's topic is none of the webhook's secrets; enter the topic's ARN there")
@@ -79,8 +79,8 @@ def string_to_sign(fields: dict[str, Any]) -> bytes:
     return "".join(f"{name}\n{_text(fields, name)}\n" for name in present).encode()
 
 
-def _read(body: bytes) -> _Envelope:
-    fields = _object(body)
+def _read(request: Request) -> _Envelope:
+    fields = _object(request)
     version = _text(fields, "SignatureVersion")
     if version not in _HASHES:
         raise Refused("field SignatureVersion is neither 1 nor 2")
@@ -92,9 +92,9 @@ def _read(body: bytes) -> _Envelope:
     return _Envelope(signed, version, _signature(fields), topic, url, timestamp)
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def _object(request: Request) -> dict[str, Any]:
     try:
-        fields = orjson.loads(body)
+        fields = orjson.loads(request.body if request.is_json else b"")
     except orjson.JSONDecodeError:
         raise Refused("the body is not JSON, so it is no envelope of SNS") from None
     if not isinstance(fields, dict) or "Signature" not in fields:

@@ -69,7 +69,11 @@ def _sorted_once(form: Pairs) -> str:
 
 def _kept(form: Pairs) -> str:
     """Sorted by name; several values of a name as they came."""
-    return "".join(map("".join, sorted(form, key=itemgetter(0))))
+    text = "".join(map("".join, sorted(form, key=itemgetter(0))))
+    if text.startswith(("{", "[")):
+        # SignalWire signs a JSON body with the same key, behind the URL like this text
+        raise Refused("names and values of the form begin like JSON, so the signature may be that of a JSON body")
+    return text
 
 
 _JOINED: dict[str, Callable[[Pairs], str]] = {"sorted": _sorted_once, "kept": _kept}

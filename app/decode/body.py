@@ -35,7 +35,7 @@ def read_body(request: Request, plain: Plain = "never") -> Any:
     body = request.body
     if not body:
         return _flat(parse_pairs(request.query), suspicious="%00" in request.query or "\0" in request.query)
-    if body[:1] not in b"{[" and request.form:
+    if request.form:
         return _flat(_form(request), suspicious=b"%00" in body or b"\0" in body)
     return _json_or_xml(request) if plain == "never" else _told(request, plain)
 
@@ -80,7 +80,7 @@ def _flat(pairs: Pairs, *, suspicious: bool) -> dict[str, str]:
 
 def _json_or_xml(request: Request) -> Any:
     body = request.body
-    if body[:1] not in b"{[" and _is_xml(request):
+    if not request.is_json and _is_xml(request):
         return read_xml(body, _charset(request), deepest=DEEPEST)
     try:
         return _json(request)

@@ -1,16 +1,17 @@
 """From an item of a request to our event, by the rule of the provider file that tells this kind of event."""
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 
 from app.address import normalise, split_channel
-from app.decode.fields import spelt, text_of
+from app.decode.fields import Text, spelt, text_of
 from app.decode.keys import Join, Key, fingerprint, hearing_account, joiner, stamp
 from app.decode.paths import Frame
 from app.decode.statuses import verdict_of
 from app.decode.times import time_of
-from app.errors import BadAddress, Unreadable
+from app.errors import BadAddress, BadInput, Unreadable
 from app.events import Category, Cause, Change, Event, Inbound, Piece, Receipt
 from app.provider import EventRule, Provider
 from app.webhook import Webhook
@@ -41,7 +42,7 @@ def reader(rule: EventRule, provider: Provider, webhook: Webhook) -> Read | None
 def _inbound(rule: EventRule, provider: Provider, webhook: Webhook) -> Read:
     join = joiner("i", hearing_account(webhook))
     address_of, person = _address(provider, webhook), _person(rule)
-    id_of, text, sender = text_of(rule.id), text_of(rule.text), _sender(rule, provider, webhook, webhook.sender or "")
+    id_of, text, sender = _id(rule), text_of(rule.text), _sender(rule, provider, webhook, webhook.sender or "")
     time_at = time_of(rule.time, rule.time_format)
     category, answered = _category(rule), text_of(rule.answered)
     piece_of = _piece(rule, webhook) if rule.whole else None
@@ -72,7 +73,7 @@ def _receipt(rule: EventRule, provider: Provider, webhook: Webhook) -> Read:
     statuses = provider.statuses | {word.casefold(): status for word, status in webhook.statuses.items()}
     verdict = verdict_of(rule.status, statuses, provider.status_rules)
     address_of, person = _address(provider, webhook), _person(rule)
-    id_of, reference_of, sender = text_of(rule.id), text_of(rule.reference), _sender(rule, provider, webhook, "")
+    id_of, reference_of, sender = _id(rule), text_of(rule.reference), _sender(rule, provider, webhook, "")
     time_at, code_of, error_of = time_of(rule.time, rule.time_format), text_of(rule.code), text_of(rule.error_text)
     part_of, parts_of = text_of(rule.part), text_of(rule.parts)
     blocked_codes = frozenset(provider.blocked_codes) | frozenset(webhook.blocked_codes)
@@ -98,7 +99,7 @@ def _receipt(rule: EventRule, provider: Provider, webhook: Webhook) -> Read:
 def _change(rule: EventRule, provider: Provider, webhook: Webhook) -> Read:
     join = joiner("c", hearing_account(webhook))
     address_of, person = _address(provider, webhook), _person(rule)
-    id_of, time_at = text_of(rule.id), time_of(rule.time, rule.time_format)
+    id_of, time_at = _id(rule), time_of(rule.time, rule.time_format)
     state = rule.state
     assert state is not None
 
@@ -117,6 +118,25 @@ def _change(rule: EventRule, provider: Provider, webhook: Webhook) -> Read:
         )  # fmt: skip
 
     return read
+
+
+def _id(rule: EventRule) -> Text:
+    """The provider's id, of the form that the rule tells, where it tells one. Raises BadInput."""
+    text = text_of(rule.id)
+    if not rule.id_pattern:
+        return text
+    try:
+        fits = re.compile(rule.id_pattern).fullmatch
+    except re.error as error:
+        raise BadInput(f"id_pattern '{rule.id_pattern}': {error}") from None
+
+    def known(frame: Frame) -> str:
+        found = text(frame)
+        if fits(found) is None:
+            raise Unreadable(f"the id at {spelt(rule.id)} is missing, or not of the form that the provider file tells")
+        return found
+
+    return known
 
 
 def _address(provider: Provider, webhook: Webhook) -> Callable[[str], str]:

@@ -65,7 +65,9 @@ def write(
     concerned = known.Concerned(heards)
     new_keys = keys.new(conn, given, concerned.names())
     fresh, answers = keys.only_new(heards, new_keys)
-    whole = pieces.join(conn, fresh) if concerned.in_pieces else fresh
+    whole = fresh
+    if concerned.in_pieces:
+        fresh, whole = pieces.join(conn, fresh)
     changes = decide(whole, _known(conn, concerned), new_id)
     added = [given[key] for key in given if key in new_keys] if conn.dialect.name == "sqlite" else []
     _write(conn, added, [_raw_row(heard) for heard in fresh if heard.raw], changes)

@@ -1,23 +1,34 @@
 """How parts become a message: in any order, a repeat under another id, a part too late, a reference used anew."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from hashlib import sha256
 from itertools import groupby
 from typing import Literal, NamedTuple
+
+import orjson
 
 from app.events import Category, Heard, Inbound, RawRequest, Reading
 from app.record.ids import new_id
 
-#: a part that was missed can come so long after; phones count their messages in one byte or two, and then anew
+#: a part that was missed, or is sent again, can come so long after; phones count their messages in one byte or two, and
+#: then anew
 LATE_WITHIN = timedelta(days=2)
 #: in the place of parts that are missing; a keyword before or after it is found all the same
 GAP = " […] "
+#: What a message waited longer was not for its parts: no server ran, or its webhook was gone. Then its answer is late
+#: as any other would be, and nobody is told of a STOP of yesterday.
+_WAIT_FORGIVEN = timedelta(hours=1)
 
 
 class Group(NamedTuple):
-    """What the parts of one message have in common. Nobody's parts are ever joined with another's."""
+    """What the parts of one message have in common. Nobody's parts are ever joined with another's.
 
-    webhook: str
+    The webhook is not among it: a provider may send the parts of a message to two URLs of one account.
+    """
+
+    account: str
+    program: str
     address: str
     sender: str
     whole: str
@@ -25,17 +36,18 @@ class Group(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A row of table `inbound_parts`."""
+    """A row of table `inbound_parts`: a part that waits for the others."""
 
     id: int
     raw_id: int | None
     webhook: str
+    account: str
+    program: str
     address: str
     sender: str
     whole: str
-    number: int
     total: int
-    missed: bool
+    number: int
     provider_id: str
     channel: str
     text: str
@@ -44,11 +56,32 @@ class Part(NamedTuple):
     signature: str
     provider_time: datetime | None
     received_at: datetime
+    stored_at: datetime
 
     @property
     def group(self) -> Group:
         """Whose part it is."""
-        return Group(self.webhook, self.address, self.sender, self.whole, self.total)
+        return Group(self.account, self.program, self.address, self.sender, self.whole, self.total)
+
+
+class Decided(NamedTuple):
+    """A row of table `decided_parts`: all that is kept of a message that was decided, to know its parts again."""
+
+    id: int
+    account: str
+    program: str
+    address: str
+    sender: str
+    whole: str
+    total: int
+    texts: str
+    """JSON object: the number of each part that has come -> what tells its text from others. None missing: complete."""
+    received_at: datetime
+
+    @property
+    def group(self) -> Group:
+        """Which message it was."""
+        return Group(self.account, self.program, self.address, self.sender, self.whole, self.total)
 
 
 class Found(NamedTuple):
@@ -58,73 +91,113 @@ class Found(NamedTuple):
     fragment: Literal["", "incomplete", "late part"] = ""
 
 
+class Stored(NamedTuple):
+    """What lay on a shelf at first, by id."""
+
+    parts: frozenset[int]
+    decided: frozenset[int]
+
+
 class Shelf:
-    """The parts of some people's messages: those that were stored, and those of a batch laid beside them."""
+    """Some messages: the parts of each that were stored, with those of a batch laid beside them."""
 
-    def __init__(self, stored: Iterable[Part]) -> None:
+    def __init__(self, parts: Iterable[Part], decided: Iterable[Decided]) -> None:
         self._waiting: dict[Group, dict[int, Part]] = {}
-        self._missed: dict[Group, dict[int, Part]] = {}
-        for part in stored:
-            lies = self._missed if part.missed else self._waiting
-            lies.setdefault(part.group, {})[part.number] = part
+        for part in parts:
+            self._waiting.setdefault(part.group, {})[part.number] = part
+        self._decided = {message.group: message for message in decided}
+        self._waited = frozenset(self._waiting)
+        #: the rows to change when it is put back
+        self.before = Stored(
+            frozenset(part.id for part in self.waiting()), frozenset(message.id for message in self.decided())
+        )
 
-    def parts(self) -> list[Part]:
-        """What lies there now."""
-        groups = (*self._waiting.values(), *self._missed.values())
-        return [part for group in groups for part in group.values()]
+    def waiting(self) -> list[Part]:
+        """The parts that lie there now."""
+        return [part for group in self._waiting.values() for part in group.values()]
 
-    def lay(self, part: Part) -> list[Found]:
-        """What can be decided now that this part has come."""
+    def decided(self) -> Collection[Decided]:
+        """The messages that were decided, here or lately."""
+        return self._decided.values()
+
+    def begun(self) -> list[Part]:
+        """A part of each message that began here and waits."""
+        begun = (parts for group, parts in self._waiting.items() if group not in self._waited)
+        return [part for parts in begun for part in list(parts.values())[:1]]
+
+    def lay(self, part: Part) -> list[Found] | None:
+        """What can be decided now that this part has come. None: it came before, and counts no second time.
+
+        A part that equals one of a message decided lately is that one again. Were it taken for the beginning of the
+        next message, a STOP would be heard twice, the second time maybe after a START.
+        """
         waiting = self._waiting.setdefault(part.group, {})
         before = waiting.get(part.number)
         if before and before.text == part.text:
-            return []  # the same part under another id
-        if not waiting and self._was_missed(part):
-            return [Found([part], "late part")]
+            return None
+        if not waiting and (lately := self._decided_lately(part)):
+            known = orjson.loads(lately.texts).get(str(part.number))
+            if known is None:
+                return [self._take_late(part, lately)]
+            if known == _digest(part):
+                return None
         # the same number with another text: the phone counts anew, and what waits is of an earlier message
-        found = [_taken(waiting, "incomplete")] if before else []
+        found = [self._take_waiting(part.group, "incomplete")] if before else []
         waiting[part.number] = part
-        return [*found, _taken(waiting)] if len(waiting) == part.total else found
+        return [*found, self._take_waiting(part.group)] if len(waiting) == part.total else found
 
-    def call(self, group: Group, key: str) -> list[Found]:
-        """What is there of a message, unless a part has come since, or it was decided. `key`: of `call_key`."""
-        waiting = self._waiting.get(group)
-        if not waiting or call_key(max(part.id for part in waiting.values())) != key:
-            return []
-        self._missed[group] = _gaps(waiting)
-        return [_taken(waiting, "incomplete")]
+    def take(self, group: Group) -> list[Found]:
+        """What is there of a message, decided as it stands; nothing, if it is decided already."""
+        return [self._take_waiting(group, "incomplete")] if self._waiting.get(group) else []
 
-    def _was_missed(self, part: Part) -> bool:
-        missed = self._missed.get(part.group, {}).pop(part.number, None)
-        return missed is not None and abs(part.received_at - missed.received_at) < LATE_WITHIN
+    def called(self, key: str) -> list[Found]:
+        """What is there of the message of this `call_key`; nothing, if a part has come since, or it is decided."""
+        groups = (group for group, waiting in self._waiting.items() if waiting and _key_of(waiting) == key)
+        return [found for group in list(groups) for found in self.take(group)]
 
+    def _decided_lately(self, part: Part) -> Decided | None:
+        lately = self._decided.get(part.group)
+        return lately if lately and abs(part.received_at - lately.received_at) < LATE_WITHIN else None
 
-def call_key(newest_id: int) -> str:
-    """The key of an event by which a message is decided as it stands: its newest part has this id."""
-    return f"p|{newest_id}"
+    def _take_late(self, part: Part, lately: Decided) -> Found:
+        texts = orjson.loads(lately.texts) | _digests([part])
+        self._decided[part.group] = lately._replace(id=new_id(), texts=orjson.dumps(texts).decode())
+        return Found([part], "late part")
 
-
-def _taken(waiting: dict[int, Part], fragment: Literal["", "incomplete"] = "") -> Found:
-    found = Found([waiting[number] for number in sorted(waiting)], fragment)
-    waiting.clear()
-    return found
-
-
-def _gaps(waiting: dict[int, Part]) -> dict[int, Part]:
-    """A row for each part that is missing, by which it is known when it comes."""
-    like = max(waiting.values(), key=lambda part: part.received_at)
-    return {
-        number: like._replace(id=new_id(), raw_id=None, number=number, missed=True, provider_id="", text="")
-        for number in range(1, like.total + 1)
-        if number not in waiting
-    }
+    def _take_waiting(self, group: Group, fragment: Literal["", "incomplete"] = "") -> Found:
+        waiting = self._waiting[group]
+        found = Found([waiting[number] for number in sorted(waiting)], fragment)
+        waiting.clear()
+        texts = orjson.dumps(_digests(found.parts)).decode()
+        newest = max(part.received_at for part in found.parts)
+        self._decided[group] = Decided(new_id(), *group, texts=texts, received_at=newest)
+        return found
 
 
-def message(heard: Heard, found: Found) -> Heard:
+def call_key(newest_id: int, parts: int) -> str:
+    """The key of an event by which a message is decided as it stands: how many parts, and the newest one's id."""
+    return f"p|{newest_id}|{parts}"
+
+
+def _key_of(waiting: Mapping[int, Part]) -> str:
+    return call_key(max(part.id for part in waiting.values()), len(waiting))
+
+
+def _digests(parts: Iterable[Part]) -> dict[str, str]:
+    return {str(part.number): _digest(part) for part in parts}
+
+
+def _digest(part: Part) -> str:
+    return sha256(part.text.encode("utf-8", "replace")).hexdigest()[:16]
+
+
+# --- the message --------------------------------------------------------------------------------------------------
+
+
+def message(heard: Heard, found: Found, now: datetime) -> Heard:
     """The parts as one message, in a request of its own with the rules of `heard`.
 
-    It was received with its last part, for it could not be answered before, and its reply's deadline runs from then. It
-    counts from when its first was received, for a STOP counts when it was said. Its id and evidence are the first's.
+    It counts from when its first was received, for a STOP counts when it was said. Its id and evidence are the first's.
     """
     parts, first = found.parts, found.parts[0]
     flags = [Category(part.category) for part in parts if part.category]
@@ -133,7 +206,7 @@ def message(heard: Heard, found: Found) -> Heard:
         provider_id=first.provider_id,
         address=first.address,
         sender=first.sender,
-        text=first.text if found.fragment == "late part" else _text(parts, first.total),
+        text=first.text if found.fragment == "late part" else text_of(parts),
         channel=first.channel,
         provider_time=min((part.provider_time for part in parts if part.provider_time), default=None),
         provider_category=Category.OPT_OUT if Category.OPT_OUT in flags else next(iter(flags), None),
@@ -142,14 +215,30 @@ def message(heard: Heard, found: Found) -> Heard:
         fragment=found.fragment,
     )
     raw = RawRequest(first.raw_id, "", "", "", b"", "", first.signature, Reading.EVENTS) if first.raw_id else None
-    received_at = max(part.received_at for part in parts)
     return Heard(
-        heard.webhook, heard.provider, heard.account, heard.program, received_at, (event,), heard.rules, raw=raw
-    )
+        heard.webhook, heard.provider, heard.account, heard.program, _received_at(found, now), (event,), heard.rules,
+        raw=raw,
+    )  # fmt: skip
 
 
-def _text(parts: Sequence[Part], total: int) -> str:
+def _received_at(found: Found, now: datetime) -> datetime:
+    """With its last part, for it could not be answered before, and the deadline of its reply runs from then.
+
+    Where we waited for more the wait is ours, and so a message counts as received when it is decided. What is replayed
+    is as old as ever: only the time since its newest part was stored is added.
+    """
+    newest = max(part.received_at for part in found.parts)
+    if found.fragment != "incomplete":
+        return newest
+    waited = now - max(part.stored_at for part in found.parts)
+    # a clock that was set back makes no message older than it is
+    return newest + min(max(waited, timedelta(0)), _WAIT_FORGIVEN)
+
+
+def text_of(parts: Sequence[Part]) -> str:
+    """The text of a message, with a gap where parts are missing."""
     texts = {part.number: part.text for part in parts}
+    total = parts[0].total
     if len(texts) == total:
         return "".join(texts.values())
     pieces = (texts.get(number, GAP) for number in range(1, total + 1))

@@ -206,22 +206,24 @@ def save_reply(conn: sa.Connection, name: str, reply: str | Reply, now: datetime
 def delete_credential(conn: sa.Connection, name: str) -> bool:
     """Whether there was one. Raises BadInput while a webhook's replies leave through it."""
     lock(conn)
-    users = [webhook for webhook, settings in _webhook_settings(conn) if settings["credential"] == name]
-    _refuse_if_used(f"Credential '{name}'", users)
+    users = [webhook for webhook, settings in _settings(conn, tables.webhooks) if settings["credential"] == name]
+    _refuse_if_used(f"Credential '{name}'", "webhook", users)
     return _delete(conn, tables.credentials, name)
 
 
 def delete_webhook(conn: sa.Connection, name: str) -> bool:
-    """Whether there was one. What it heard stays."""
+    """Whether there was one; what it heard stays. Raises BadInput while a credential has receipts sent to it."""
     lock(conn)
+    users = [user for user, settings in _settings(conn, tables.credentials) if settings.get("feedback") == name]
+    _refuse_if_used(f"Webhook '{name}'", "credential", users)
     return _delete(conn, tables.webhooks, name)
 
 
 def delete_reply(conn: sa.Connection, name: str) -> bool:
     """Whether there was one. Raises BadInput while a webhook answers with it."""
     lock(conn)
-    users = [webhook for webhook, settings in _webhook_settings(conn) if f"@{name}" in _replies_of(settings)]
-    _refuse_if_used(f"Reply '{name}'", users)
+    users = [webhook for webhook, settings in _settings(conn, tables.webhooks) if f"@{name}" in _replies_of(settings)]
+    _refuse_if_used(f"Reply '{name}'", "webhook", users)
     return _delete(conn, tables.replies, name)
 
 
@@ -265,9 +267,8 @@ def _raised(conn: sa.Connection, outcome: Outcome) -> Outcome:
     return outcome
 
 
-def _webhook_settings(conn: sa.Connection) -> Iterator[tuple[str, dict[str, Any]]]:
-    columns = (tables.webhooks.c.name, tables.webhooks.c.settings)
-    for name, settings in conn.execute(sa.select(*columns).order_by(tables.webhooks.c.name)):
+def _settings(conn: sa.Connection, table: sa.Table) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, settings in conn.execute(sa.select(table.c.name, table.c.settings).order_by(table.c.name)):
         yield name, orjson.loads(settings)
 
 
@@ -277,12 +278,12 @@ def _replies_of(settings: dict[str, Any]) -> list[Any]:
     return [entry["reply"] for entry in [*lists, *keywords["custom"]]]
 
 
-def _refuse_if_used(what: str, users: list[str]) -> None:
+def _refuse_if_used(what: str, kind: str, users: list[str]) -> None:
     if users:
         one = len(users) == 1
         names = ", ".join(f"'{name}'" for name in users)
         raise BadInput(
-            f"{what} is used by webhook{'' if one else 's'} {names}; change or delete {'it' if one else 'them'} first."
+            f"{what} is used by {kind}{'' if one else 's'} {names}; change or delete {'it' if one else 'them'} first."
         )
 
 

@@ -129,13 +129,13 @@ inbound_parts = _table(
     _id(),
     sa.Column("raw_id", sa.BigInteger),
     _text("webhook"),
-    _text("address", index=True),
+    _text("account"),
+    _text("program"),
+    _text("address"),
     _text("sender"),
     _text("whole"),
-    sa.Column("number", sa.Integer, nullable=False),
     sa.Column("total", sa.Integer, nullable=False),
-    #: true: this part was still missing when its message was decided, so that it can be told for what it is
-    sa.Column("missed", sa.Boolean, nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
     _text("provider_id"),
     _text("channel"),
     _text("text"),
@@ -144,7 +144,26 @@ inbound_parts = _table(
     _text("signature"),
     _moment("provider_time", nullable=True),
     _moment("received_at"),
+    #: a replay brings what was received long ago, and an id may be ahead of the clock
+    _moment("stored_at"),
 )
+sa.Index("ix_inbound_parts_address", inbound_parts.c.address, inbound_parts.c.whole)
+
+#: one row for each message in parts that was decided lately: it tells repeats and late parts
+decided_parts = _table(
+    "decided_parts",
+    _id(),
+    _text("account"),
+    _text("program"),
+    _text("address"),
+    _text("sender"),
+    _text("whole"),
+    sa.Column("total", sa.Integer, nullable=False),
+    #: JSON object: number of a part -> digest of its text; the numbers that are not there were missing
+    _text("texts"),
+    _moment("received_at"),
+)
+sa.Index("ix_decided_parts_address", decided_parts.c.address, decided_parts.c.whole)
 
 #: what a person must look at: items that could not be read, addresses that could not be decided, culprits
 work_list = _table(

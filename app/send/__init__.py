@@ -4,6 +4,7 @@ An outbox row is all that lies between this room and those that hear: claimed, l
 sent, and marked with what became of it.
 """
 
+from app.send.complaint import complain
 from app.send.courier import Courier, courier, deliver
 from app.send.destinations import Destinations
 from app.send.fetch import fetch
@@ -12,4 +13,16 @@ from app.send.render import Message
 from app.send.trial import Trial, try_out
 from app.send.worker import Sender
 
-__all__ = ["Client", "Courier", "Destinations", "Message", "Sender", "Trial", "courier", "deliver", "fetch", "try_out"]
+__all__ = [
+    "Client",
+    "Courier",
+    "Destinations",
+    "Message",
+    "Sender",
+    "Trial",
+    "complain",
+    "courier",
+    "deliver",
+    "fetch",
+    "try_out",
+]

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from app.credential import Auth, Credential
 from app.errors import SendFailed
 from app.provider import Provider
-from app.send.answer import at, body_of, holds, steps_of, text_of
+from app.send.answer import at, body_of, holds, steps_of, text_of, word_of
 from app.send.connection import Answer, CertificateRefused
 from app.send.render import Outgoing
 from app.sending import Send
@@ -131,7 +131,7 @@ def _refused(tried: Tried, answer: Answer, failure: SendFailed) -> str:
     if failure.blocked:
         return "The provider says that this person has opted out with it: try another number, or text START from it."
     if 200 <= answer.status < 300:
-        return _not_accepted(tried.rules, answer)
+        return _not_accepted(tried.rules, answer, doubtful=failure.departed)
     if 300 <= answer.status < 400:
         return _redirected(answer)
     if answer.status == 401:
@@ -162,23 +162,25 @@ def _redirected(answer: Answer) -> str:
     )
 
 
-def _not_accepted(rules: Send, answer: Answer) -> str:
+def _not_accepted(rules: Send, answer: Answer, *, doubtful: bool) -> str:
     body = body_of(answer)
     unmet = [
         _unmet(path, wanted, at(body, steps_of(path)))
         for path, wanted in rules.accepted.items()
         if not holds({path: wanted}, body)
     ] or [f"the text should match {rules.accepted_pattern}"]
-    return (
-        f"The provider answered {answer.status} and did not take the message: {'; '.join(unmet)}. Its answer says why;"
-        " look up the code in its documentation."
+    look = (
+        "Whether it was taken, the provider's console tells"
+        if doubtful
+        else "Its answer says why; look up the code in its documentation"
     )
+    return f"The provider answered {answer.status}, which is no yes: {'; '.join(unmet)}. {look}."
 
 
 def _unmet(path: str, wanted: bool | str | list[str], value: Any) -> str:
     if isinstance(wanted, bool):
         return f"'{path}' should {'be there' if wanted else 'be absent'}"
-    there = f"'{text_of(value)[:40]}'" if text_of(value) else "absent"
+    there = f"'{word_of(value)[:40]}'" if word_of(value) else "absent"
     return f"'{path}' should be {wanted if isinstance(wanted, str) else ' or '.join(wanted)} and is {there}"
 
 

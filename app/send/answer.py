@@ -15,8 +15,11 @@ from app.send.connection import Answer
 from app.sending import Send
 from app.spec import Condition
 
-#: "later", where every other 4xx is "never": request time-out, too early, too many requests
-_PASSING = frozenset({408, 425, 429})
+#: "later", where every other 4xx is "never": unauthorised, request time-out, too early, too many requests.
+#: A 401 is about the credential, which its operator may mend, or the provider's token server, before the reply's
+#: deadline; the message is as good as ever. With a 403 the provider knows the caller and forbids this message, and says
+#: that it shall not be repeated (https://www.rfc-editor.org/rfc/rfc9110#section-15.5.4).
+_PASSING = frozenset({401, 408, 425, 429})
 #: a gateway lost the provider out of sight: what became of the message, nobody knows
 _AMBIGUOUS = frozenset({502, 504})
 _DOT = re.compile(r"(?<!\\)\.")
@@ -30,22 +33,34 @@ _LONG_NUMBER = re.compile(rb"[0-9]{19}")
 Reader = Callable[[Answer, datetime], str]
 
 
+def text_of(value: Any) -> str:
+    """A text or a number as text, freed of what a database refuses: NUL and halves of surrogate pairs."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return ""
+    return str(value).replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def word_of(value: Any) -> str:
+    """The same of a value that is compared and not shown: true and false are words too, as in what is decoded."""
+    return str(value).lower() if isinstance(value, bool) else text_of(value)
+
+
 def reader(rules: Send) -> Reader:
     """The function that reads answers: the provider's id of the message, empty where it names none.
 
     It raises SendFailed for everything but a 2xx whose body holds what the provider file calls accepted. Its reason has
     the status and the provider's code, never the provider's text: that may repeat a number or a message.
-    Raises BadInput for a pattern that is no regular expression, or that has no group for the id.
+    Raises BadInput for a pattern that is no regular expression, or that has no group for the id or the code.
     """
-    code_path = steps_of(rules.code)
     blocked, hopeless = frozenset(rules.blocked_codes), frozenset(rules.permanent_codes)
-    accepted, find_id = _acceptance(rules), _id_finder(rules)
+    accepted, find_id = _acceptance(rules), _finder(rules.id, "id_pattern", rules.id_pattern)
+    find_code = _finder(rules.code, "code_pattern", rules.code_pattern, word_of)
 
     def read(answer: Answer, now: datetime) -> str:
         body = body_of(answer)
         if 200 <= answer.status < 300 and accepted(answer, body):
             return find_id(answer, body)[:_ID_LENGTH]
-        code = text_of(at(body, code_path))[:_CODE_LENGTH]
+        code = find_code(answer, body)[:_CODE_LENGTH]
         raise _failure(answer, code, now, blocked=code in blocked, hopeless=code in hopeless)
 
     return read
@@ -58,17 +73,19 @@ def _acceptance(rules: Send) -> Callable[[Answer, Any], bool]:
     return lambda answer, body: holds(condition, body) and pattern.search(_plain(answer)) is not None
 
 
-def _id_finder(rules: Send) -> Callable[[Answer, Any], str]:
-    """By the path; where that leads nowhere, by the pattern."""
-    path, pattern = steps_of(rules.id), _pattern("id_pattern", rules.id_pattern)
-    if pattern is None:
-        return lambda _, body: text_of(at(body, path))
-    if not pattern.groups:
-        raise BadInput("id_pattern needs a group, which is the id: ID: ([0-9a-f]+)")
+def _finder(
+    path: str, name: str, pattern: str, as_text: Callable[[Any], str] = text_of
+) -> Callable[[Answer, Any], str]:
+    """By the path; where that leads nowhere, by the pattern, which is called `name`."""
+    steps, compiled = steps_of(path), _pattern(name, pattern)
+    if compiled is None:
+        return lambda _, body: as_text(at(body, steps))
+    if not compiled.groups:
+        raise BadInput(f"{name} needs a group around what it shall find: ID: ([0-9a-f]+)")
 
     def find(answer: Answer, body: Any) -> str:
-        found = pattern.search(_plain(answer))
-        return text_of(at(body, path)) or text_of(found and found[1])
+        found = compiled.search(_plain(answer))
+        return as_text(at(body, steps)) or text_of(found and found[1])
 
     return find
 
@@ -87,13 +104,16 @@ def _plain(answer: Answer) -> str:
 
 def _failure(answer: Answer, code: str, now: datetime, *, blocked: bool, hopeless: bool) -> SendFailed:
     status = answer.status
+    unclear = 200 <= status < 300 and not code  # neither a yes that we know nor a no: it may have been taken
     reason = f"the provider answered {status}" + (f" with code {code}" if code else "")
+    if unclear:
+        reason += ", and does not say whether it took the message"
     if 300 <= status < 400:
         reason += ", a redirect, which is never followed; give the credential the final url"
     return SendFailed(
         reason,
         permanent=blocked or hopeless or (300 <= status < 500 and status not in _PASSING),
-        departed=status in _AMBIGUOUS,
+        departed=unclear or status in _AMBIGUOUS,
         blocked=blocked,
         retry_after=retry_after(answer.headers.get("retry-after", ""), now),
     )
@@ -144,13 +164,6 @@ def at(body: Any, steps: list[str]) -> Any:
     return value
 
 
-def text_of(value: Any) -> str:
-    """A text or a number as text, freed of what a database refuses: NUL and halves of surrogate pairs."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return ""
-    return str(value).replace("\0", "").encode("utf-8", "replace").decode()
-
-
 def holds(condition: Condition, body: Any) -> bool:
     """Whether a body is as a condition wants it."""
     return all(_matches(at(body, steps_of(path)), wanted) for path, wanted in condition.items())
@@ -160,4 +173,4 @@ def _matches(value: Any, wanted: bool | str | list[str]) -> bool:
     if isinstance(wanted, bool):
         return (value not in (None, "", [], {})) is wanted
     texts = [wanted] if isinstance(wanted, str) else wanted
-    return text_of(value).casefold() in {text.casefold() for text in texts}
+    return word_of(value).casefold() in {text.casefold() for text in texts}

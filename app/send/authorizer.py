@@ -33,8 +33,8 @@ class Tokens(Protocol):
     async def get(self) -> str:
         """A token that is good now. Raises SendFailed where none can be had."""
 
-    def forget(self, token: str) -> None:
-        """This token was refused. Another one that is kept by now stays."""
+    def forget(self, token: str) -> bool:
+        """This token was refused; whether there is, or will be, another. One that is kept by now stays."""
 
 
 class TokenHeader:
@@ -52,9 +52,8 @@ class TokenHeader:
         return outgoing._replace(headers=replaced(outgoing.headers, {self._name: self._prefix + token}))
 
     def refused(self, outgoing: Outgoing) -> bool:
-        """The token was refused, so another try has another token."""
-        self._tokens.forget(outgoing.headers[self._name].removeprefix(self._prefix))
-        return True
+        """The token was refused; another try has another one, unless this one was new."""
+        return self._tokens.forget(outgoing.headers[self._name].removeprefix(self._prefix))
 
 
 def authorizer(credential: Credential, rules: Send, client: Client) -> Authorizer | None:

@@ -97,7 +97,8 @@ def _json(node: Any, known: Known) -> Fill[bytes]:
     except orjson.JSONEncodeError as error:
         raise BadInput(f"the json body cannot be sent: {error}") from None
     fill = json_template(node, known)
-    return lambda values: orjson.dumps(fill(values))
+    # a body that nothing is left of is empty, and yet a body
+    return lambda values: orjson.dumps({} if (found := fill(values)) is LEFT_OUT else found)
 
 
 def xml_escaped(value: str) -> str:

@@ -12,6 +12,7 @@ from app.provider import Provider
 from app.send.answer import Reader, reader
 from app.send.authorizer import Authorizer, authorizer
 from app.send.certificate import client_tls
+from app.send.complaint import error_of_ours
 from app.send.connection import Answer
 from app.send.destinations import Destinations
 from app.send.http import Client
@@ -83,7 +84,12 @@ def _tls(credential: Credential, rules: Send) -> ssl.SSLContext | None:
 
 async def deliver(carrier: Courier, client: Client, message: Message, *, timeout: float) -> str:  # noqa: ASYNC109
     """Send one message. Its id at the provider; our own reference where the answer names none. Raises SendFailed."""
-    outgoing = carrier.compose(message)
+    try:
+        outgoing = carrier.compose(message)
+    except SendFailed:
+        raise
+    except Exception as error:
+        raise error_of_ours(error) from error
     if carrier.authorizer is None:
         answer = await client.request(*outgoing, timeout=timeout, tls=carrier.tls)
     else:
@@ -111,6 +117,10 @@ async def _prove(authorizer: Authorizer, outgoing: Outgoing, ends_at: float) -> 
             return await authorizer.prove(outgoing)
     except TimeoutError:
         raise SendFailed(f"no access token within {seconds:.3g} s") from None
+    except SendFailed:
+        raise
+    except Exception as error:
+        raise error_of_ours(error) from error
 
 
 def _left(ends_at: float) -> float:

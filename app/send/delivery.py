@@ -7,15 +7,18 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from app import metrics
+from app.address import mask
 from app.errors import SendFailed, StoreUnavailable
 from app.events import Category, Cause, Change, ConsentState, Heard
 from app.interpret import effective, may_leave
 from app.record import profiles
 from app.record.outbox import Due, Outcome, State
 from app.record.writer import Writer
+from app.send.complaint import complain, error_of_ours
 from app.send.courier import Courier, deliver
 from app.send.http import Client
 from app.send.outcome import Patience, after_failure
+from app.send.render import Message
 from app.send.wording import is_personal, message_of
 
 #: seconds that one provider's Retry-After may hold the other replies of its credential back
@@ -78,13 +81,22 @@ class Delivery:
             return self._after(row, missing, idempotent=False)
         began = time.perf_counter()
         try:
-            profile = await self._profile(row.address) if carrier.needs_profile or is_personal(row) else {}
-            provider_id = await deliver(carrier, self._client, message_of(row, profile), timeout=self._timeout)
+            message = await self._message(row, carrier)
+            provider_id = await deliver(carrier, self._client, message, timeout=self._timeout)
         except SendFailed as failure:
             return await self._failed(row, carrier, failure, now)
         finally:
             metrics.SEND_SECONDS.observe(time.perf_counter() - began)
         return Outcome(row, State.SENT, account=carrier.account, provider_id=provider_id, sent_at=now)
+
+    async def _message(self, row: Due, carrier: Courier) -> Message:
+        try:
+            profile = await self._profile(row.address) if carrier.needs_profile or is_personal(row) else {}
+            return message_of(row, profile)
+        except SendFailed:
+            raise
+        except Exception as error:
+            raise error_of_ours(error) from error
 
     async def _profile(self, address: str) -> Mapping[str, str]:
         try:
@@ -94,6 +106,8 @@ class Delivery:
         return found[address]
 
     async def _failed(self, row: Due, carrier: Courier, failure: SendFailed, sent_at: datetime) -> Outcome:
+        if failure.__cause__ is not None:
+            complain("a reply met an error of ours", failure.__cause__, reply=row.id, to=mask(row.address))
         if failure.retry_after and not failure.permanent:
             hold = min(failure.retry_after, _LONGEST_HOLD)
             self._held[row.credential] = _now() + timedelta(seconds=hold)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from app.errors import SendFailed
+from app.send.own_token import SETTLING
 from app.send.token_call import Granted, TokenCall
 
 #: a token is renewed after this part of its life, or so many seconds before its end, whichever is earlier
@@ -21,11 +22,12 @@ _LONGEST_REST = 300.0
 
 class _Kept(NamedTuple):
     token: str
+    fetched_at: float
     renew_at: float
     ends_at: float
 
 
-_NONE = _Kept("", -math.inf, -math.inf)
+_NONE = _Kept("", -math.inf, -math.inf, -math.inf)
 
 
 class FetchedTokens:
@@ -56,10 +58,18 @@ class FetchedTokens:
             raise _again(self._failure, self._rest_until - now)
         return await asyncio.shield(self._ask())
 
-    def forget(self, token: str) -> None:
-        """This token was refused. Where another one is kept by now, it stays."""
-        if token == self._kept.token:
-            self._kept = _NONE
+    def forget(self, token: str) -> bool:
+        """This token was refused; whether there is, or will be, another. Where another one is kept by now, it stays."""
+        kept = self._kept
+        if token != kept.token:
+            return True
+        settled_at = kept.fetched_at + SETTLING
+        if self._clock() < settled_at:
+            ends_at = min(kept.ends_at, settled_at)
+            self._kept = kept._replace(renew_at=min(kept.renew_at, ends_at), ends_at=ends_at)
+            return False
+        self._kept = _NONE
+        return True
 
     def _ask(self) -> asyncio.Task[str]:
         """The one call under way; whoever breaks off waiting for it breaks it off for nobody else."""
@@ -85,7 +95,7 @@ class FetchedTokens:
 def _kept(granted: Granted, asked_at: float) -> _Kept:
     life = granted.seconds
     renew_after = max(min(life * _RENEW_AFTER, life - _RENEW_BEFORE), life * _KEEP_FOR)
-    return _Kept(granted.token, asked_at + renew_after, asked_at + life)
+    return _Kept(granted.token, asked_at, asked_at + renew_after, asked_at + life)
 
 
 def _again(failure: SendFailed, seconds: float) -> SendFailed:

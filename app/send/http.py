@@ -12,6 +12,7 @@ from functools import cache
 
 from app import __version__
 from app.errors import BadInput, SendFailed
+from app.send.complaint import error_of_ours
 from app.send.connection import Answer, CertificateRefused, Connection
 from app.send.destinations import Destinations, Origin, Place, place
 
@@ -62,10 +63,7 @@ class Client:
         departed, key, connection = False, None, None
         try:
             async with asyncio.timeout(timeout):
-                addresses = await self._destinations.addresses(where.origin)
-                key, connection = self._take(where.origin, addresses, tls) or await self._connect(
-                    where.origin, addresses, tls
-                )
+                key, connection = await self._open_connection(where.origin, tls)
                 departed = True
                 return await connection.exchange(data, limit or self._limit)
         except TimeoutError:
@@ -88,6 +86,20 @@ class Client:
             for connection in connections:
                 connection.abort()
         self._idle.clear()
+
+    async def _open_connection(self, origin: Origin, tls: ssl.SSLContext | None) -> tuple[_Key, Connection]:
+        """One that is ready. Raises SendFailed or OSError, and nothing has left."""
+        try:
+            addresses = await self._destinations.addresses(origin)
+            key, connection = self._take(origin, addresses, tls) or await self._connect(origin, addresses, tls)
+        except (SendFailed, OSError):
+            raise
+        except Exception as error:
+            raise error_of_ours(error) from error
+        if not connection.free:  # closed since it was opened: not one byte would leave
+            connection.abort()
+            raise ConnectionResetError("it closes connections at once")
+        return key, connection
 
     def _take(
         self, origin: Origin, addresses: tuple[str, ...], tls: ssl.SSLContext | None

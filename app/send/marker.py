@@ -1,10 +1,8 @@
 """What became of each reply, written down in batches: while one batch commits, the next gathers."""
 
 import asyncio
-import traceback
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import structlog
 from prometheus_client import Counter
@@ -15,6 +13,7 @@ from app.errors import StoreUnavailable
 from app.record import outbox
 from app.record.outbox import Outcome, State
 from app.record.writer import Writer
+from app.send.complaint import complain
 
 log = structlog.get_logger()
 
@@ -88,10 +87,3 @@ class Marker:
                     await self._mark([outcome])
         else:
             self._marked()
-
-
-def complain(event: str, error: Exception, **facts: Any) -> None:
-    """Log an error by its kind and place. Its text may quote a row, and rows hold numbers and messages."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" in {frames[-1].name}, line {frames[-1].lineno}" if frames else ""
-    log.error(event, error=type(error).__name__ + place, **facts)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote
 
 import orjson
 from pydantic import SecretStr
@@ -31,8 +31,8 @@ _OPEN_ANSWERED = frozenset({
 })  # fmt: skip
 #: headers that say nothing but what a body is
 _OPEN_HEADERS = frozenset({"content-type", "charset", "accept"})
-#: shorter words of a header's value occur by chance
-_TELLING = 8
+#: shorter ones occur by chance: words of a header's value, and what stands under a telltale name
+_TELLING_WORD, _TELLING_VALUE = 8, 4
 
 _NAME = (
     r"(?<![\w.-])(?:[\w.-]*(?:passw|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|credential|signature)[\w.-]*"
@@ -40,9 +40,10 @@ _NAME = (
 )
 _NOTHING = r"(?:null|true|false)\b"
 _NAMED = re.compile(
-    rf"""({_NAME}["']?\s*[=:]\s*)(?!{_NOTHING})(?:(")(?:[^"\\]|\\.)*"?|(')[^']*'?|[^\s&<>,;}}\]"']+)""", re.IGNORECASE
+    rf"""({_NAME}["']?\s*[=:]\s*)(?!{_NOTHING})(?:"((?:[^"\\]|\\.)*)"?|'([^']*)'?|([^\s&<>,;{{}}\[\]"']+))""",
+    re.IGNORECASE,
 )
-_ELEMENT = re.compile(rf"(<{_NAME}>)[^<]*", re.IGNORECASE)
+_ELEMENT = re.compile(rf"(<{_NAME}>)([^<]*)", re.IGNORECASE)
 _AUTHORIZATION = re.compile(r"""((?:proxy-)?authorization["']?\s*[=:]\s*["']?)[^"'\r\n<&]+""", re.IGNORECASE)
 _SECRET_HEADER = re.compile(rf"{_NAME}|(?:proxy-)?authorization|(?:set-)?cookie", re.IGNORECASE)
 
@@ -125,7 +126,7 @@ def _blank(tree: Any, name: str = "", depth: int = 0) -> Any:
 
 
 def _starred(match: re.Match[str]) -> str:
-    quotation = match[2] or match[3] or ""
+    quotation = match[0][len(match[1])] if match[4] is None else ""
     return f"{match[1]}{quotation}{STARS}{quotation}"
 
 
@@ -136,7 +137,15 @@ def _secrets(credential: Credential) -> Iterator[str]:
         yield base64.b64encode(both.encode()).decode("ascii")
     for name, value in credential.headers.items():
         if name.lower() not in _OPEN_HEADERS and "{{" not in value:
-            yield from (word for word in (value, *value.split()) if len(word) >= _TELLING)
+            yield from (word for word in (value, *value.split()) if len(word) >= _TELLING_WORD)
+    yield from (each for each in map(unquote, _named(credential)) if len(each) >= _TELLING_VALUE and "{{" not in each)
+
+
+def _named(credential: Credential) -> Iterator[str]:
+    """What stands under a telltale name in the URL or the payload."""
+    for text in (credential.url or "", credential.payload or ""):
+        yield from (match[2] or match[3] or match[4] or "" for match in _NAMED.finditer(text))
+        yield from (match[2] for match in _ELEMENT.finditer(text))
 
 
 def _hidden(node: Any, name: str = "") -> Iterator[str]:

@@ -13,6 +13,9 @@ from app.send.authorization import present
 
 #: the part of a token's life after which another is made
 _RENEW_AFTER = 0.8
+#: seconds in which a token that is refused is not replaced: the next would be refused too, and each message that waits
+#: would cost another try, and a call of the token server
+SETTLING = 30.0
 
 Clock = Callable[[], float]
 
@@ -65,17 +68,20 @@ class OwnTokens:
     def __init__(self, given: Claims, *, clock: Clock = time.time) -> None:
         self._make = token_maker(given, clock=clock)
         self._clock = clock
-        self._kept_for = given.lifetime * _RENEW_AFTER
-        self._token, self._made_at = "", 0.0
+        self._usual_time = given.lifetime * _RENEW_AFTER
+        self._token, self._made_at, self._kept_for = "", 0.0, 0.0
 
     async def get(self) -> str:
         """A token that is good for a while yet."""
         now = self._clock()
-        if not self._token or not 0 <= now - self._made_at < self._kept_for:
-            self._token, self._made_at = self._make(), now
+        if not 0 <= now - self._made_at < self._kept_for:
+            self._token, self._made_at, self._kept_for = self._make(), now, self._usual_time
         return self._token
 
-    def forget(self, token: str) -> None:
-        """It was refused: make another."""
-        if token == self._token:
-            self._token = ""
+    def forget(self, token: str) -> bool:
+        """It was refused; whether another will be made at once. One that was new says that a newer one is no better."""
+        if token != self._token:
+            return True
+        settled = not 0 <= self._clock() - self._made_at < SETTLING
+        self._kept_for = 0.0 if settled else min(self._kept_for, SETTLING)
+        return settled

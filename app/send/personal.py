@@ -6,9 +6,25 @@ from typing import Any
 
 from app.credential import Credential
 from app.errors import BadInput, SendFailed
-from app.send.template import TEXTS, Fill, Known, Part, Values, as_text, is_expression, joined, taken_apart, value_of
+from app.send.template import (
+    TEXTS,
+    Fill,
+    Known,
+    Part,
+    Values,
+    as_text,
+    checked,
+    is_expression,
+    joined,
+    taken_apart,
+    value_of,
+)
 from app.sending import Send
 
+#: characters of a text that has been filled in: as many as `app.reply.ReplyText` may have before, and Twilio takes
+LONGEST = 1_600
+#: what a reply's text knows besides the person's attributes
+_OF_A_REPLY = ("fromNumber", "toNumber", "messageReference")
 _NOTHING: dict[str, Any] = {**dict.fromkeys(TEXTS, ""), "profile": {}, "suggestions": ()}
 
 
@@ -23,13 +39,26 @@ def personal(text: str) -> bool:
     return "{{" in text
 
 
+def check_text(text: str) -> None:
+    """Raises BadInput for a reply's text with a place that could never be filled in. It names the place."""
+    _, names = checked(text)
+    for name in names:
+        if is_expression(name):
+            value_of(name, Known())
+        elif name not in _OF_A_REPLY and not name.startswith("profile."):
+            raise BadInput(
+                f"{{{{{name}}}}} stands for nothing in the text of a reply; there are profile.name, "
+                f"{', '.join(_OF_A_REPLY)}, and JSONata over these"
+            )
+
+
 def personalise(text: str, values: Values) -> str:
-    """The reply's text with its places filled in: `{{profile.firstName}}`, or JSONata.
+    """The reply's text with its places filled in: `{{profile.firstName}}`, or JSONata. At most LONGEST characters.
 
     `values`: whichever there are of profile, fromNumber, toNumber, messageReference. It never fails: a place that is
     unknown, missing or broken becomes nothing, since some replies are owed by law, with or without a name in them.
     """
-    return _compiled(text)({**_NOTHING, **values})
+    return _compiled(text)({**_NOTHING, **values})[:LONGEST]
 
 
 @lru_cache(maxsize=1_024)

@@ -20,8 +20,10 @@ from app.webhook import CUSTOM
 #: kinds of `app.address` that are ours alone; a provider wants the bare number or name
 _OUR_KINDS = ("short:", "alpha:")
 _HOST = re.compile(r"https?://[^/?#]+[/?#]", re.IGNORECASE)
-#: a step of a path that a server may read as "up"; percent-encoding does not hide it (RFC 3986, 6.2.2.2)
-_UP = re.compile(r"/\.{1,2}(?=[/?]|$)")
+#: a step of a path that some server or proxy may read as "up": percent-encoding does not hide it from all of them
+#: (RFC 3986, 6.2.2.2), nor does a parameter behind it, and to some a backslash is a slash
+_SLASH, _POINT = r"(?:[/\\]|%2f|%5c)", r"(?:\.|%2e)"
+_UP = re.compile(rf"{_SLASH}{_POINT}{{1,2}}(?={_SLASH}|;|%3b|$)", re.IGNORECASE)
 
 
 class Message(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import orjson
 
-from app.errors import BadInput, SendFailed, Unreadable
+from app.errors import BadInput, SendFailed, TookTooLong, Unreadable
 from app.expression import expression
 
 Values = Mapping[str, Any]
@@ -74,8 +74,9 @@ def _closing(text: str, start: int) -> int | None:
 def checked(text: str) -> tuple[list[str], list[str]]:
     """The same as `taken_apart`. Raises BadInput for a place that is never closed."""
     literals, names = taken_apart(text)
-    if any("{{" in literal for literal in literals):
-        raise BadInput("a placeholder is opened with {{ and never closed with }}")
+    _, opened, rest = literals[-1].partition("{{")
+    if opened:
+        raise BadInput(f"a placeholder is opened with {{{{ and never closed with }}}}: {{{{{rest[:40]}")
     return literals, names
 
 
@@ -122,19 +123,27 @@ def joined(parts: Iterable[Part]) -> Fill[str]:
 
 
 def json_template(node: Any, known: Known) -> Fill[Any]:
-    """The JSON value with the places of its text leaves filled in. Raises BadInput as `text_parts` does."""
+    """The JSON value with the places of its text leaves filled in. Raises BadInput as `text_parts` does.
+
+    LEFT_OUT is what becomes of a leaf, see `leaf`, and of an object that nothing is left of.
+    """
     match node:
         case str():
             return leaf(node, known)
         case dict():
-            fields = [(_constant(name), json_template(value, known)) for name, value in node.items()]
-            return lambda values: {
-                name: value for name, fill in fields if (value := fill(values)) is not LEFT_OUT
-            }  # fmt: skip
+            return _object([(_constant(name), json_template(value, known)) for name, value in node.items()])
         case list():
             items = [json_template(item, known) for item in node]
             return lambda values: [value for fill in items if (value := fill(values)) is not LEFT_OUT]
     return lambda _: node
+
+
+def _object(fields: list[tuple[str, Fill[Any]]]) -> Fill[Any]:
+    def fill(values: Values) -> Any:
+        found = {name: value for name, field in fields if (value := field(values)) is not LEFT_OUT}
+        return found or LEFT_OUT
+
+    return fill if fields else lambda _: {}
 
 
 def leaf(text: str, known: Known) -> Fill[Any]:
@@ -210,7 +219,8 @@ def _expressed(text: str, known: Known) -> Fill[Any]:
         try:
             return evaluate({**before, **values})
         except Unreadable as error:
-            raise SendFailed(f"the request could not be made: {{{{{text[:80]}}}}}: {error}", permanent=True) from None
+            reason = f"the request could not be made: {{{{{text[:80]}}}}}: {error}"
+            raise SendFailed(reason, permanent=not isinstance(error, TookTooLong)) from None
 
     return fill
 

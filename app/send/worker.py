@@ -11,9 +11,10 @@ from app.address import mask
 from app.record import outbox
 from app.record.outbox import Due, Outcome, State
 from app.record.writer import Writer
+from app.send.complaint import complain
 from app.send.delivery import Couriers, Delivery
 from app.send.http import Client
-from app.send.marker import AFTER_FAILURE, Marker, complain
+from app.send.marker import AFTER_FAILURE, Marker
 from app.send.outcome import Patience
 from app.settings import Settings
 
@@ -24,6 +25,8 @@ POLL = 1.0
 POLL_FOR_RETRIES = 0.25
 #: seconds until the next look where another process was claiming
 _AFTER_CONTENTION = 0.02
+#: what shall end a hand that delivers; a panic of a library in Rust is no Exception either, and shall not
+_ENDS = (asyncio.CancelledError, SystemExit, KeyboardInterrupt, GeneratorExit)
 #: seconds of a lease beyond the longest that the last of a claim may wait for its turn
 _LEASE_MARGIN = 15.0
 
@@ -137,7 +140,9 @@ class Sender:
     async def _attempt(self, row: Due) -> Outcome | None:
         try:
             return await self._delivery.attempt(row)
-        except Exception as error:  # noqa: BLE001 - the other replies have nothing to do with it
+        except _ENDS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - the other replies have nothing to do with it
             complain("a reply met an error of ours", error, reply=row.id, to=mask(row.address))
             return self._delivery.interrupted(row, f"an error of ours: {type(error).__name__}")
 

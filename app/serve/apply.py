@@ -180,14 +180,30 @@ def provider_of(catalogue: Catalogue, slug: str) -> Provider:
 
 
 def _problems(before: Registered, catalogue: Catalogue, wanted: ApplyFile) -> Iterator[str]:
+    kinds = webhook_types(before) | {w.name: w.type for w in wanted.webhooks}
     for credential in wanted.credentials:
         yield from faults("credential", credential.name, partial(check_credential, catalogue, credential))
+    for credential in _told_where(before, wanted):
+        yield from faults("credential", credential.name, partial(check_feedback, credential, kinds))
     stored = before.credentials.keys() | before.broken_credentials.keys()
     credentials = stored | {c.name for c in wanted.credentials}
     replies = {**before.replies, **wanted.replies}
     for webhook in _touched(before, wanted):
         check = partial(_check_webhook, catalogue, webhook, credentials, replies)
         yield from faults("webhook", webhook.name, check)
+
+
+def webhook_types(registered: Registered) -> dict[str, str]:
+    """The types of the registered webhooks; empty for those that cannot be read."""
+    broken = {name: "" for name, _ in registered.broken.values()}
+    return broken | {entry.webhook.name: entry.webhook.type for entry in registered.webhooks}
+
+
+def _told_where(before: Registered, wanted: ApplyFile) -> Iterator[Credential]:
+    """The credentials given, and those whose receipts come to a webhook that is given: it may take none any more."""
+    yield from wanted.credentials
+    given, changed = {c.name for c in wanted.credentials}, {w.name for w in wanted.webhooks}
+    yield from (c for c in before.credentials.values() if c.name not in given and c.feedback in changed)
 
 
 def _touched(before: Registered, wanted: ApplyFile) -> Iterator[Webhook]:
@@ -217,6 +233,16 @@ def faults(kind: str, name: str, check: Callable[[], None]) -> Iterator[str]:
 def check_credential(catalogue: Catalogue, credential: Credential) -> None:
     """Raises BadInput where nothing could be sent through it."""
     courier(credential, None if credential.provider == CUSTOM else provider_of(catalogue, credential.provider))
+
+
+def check_feedback(credential: Credential, types: Mapping[str, str]) -> None:
+    """Raises BadInput where no webhook of these types takes the receipts that the provider is told to send there."""
+    if credential.feedback is None:
+        return
+    if credential.feedback not in types:
+        raise BadInput(f"there is no webhook '{credential.feedback}' for its feedback; add it, or apply it first.")
+    if types[credential.feedback] == "inbound":
+        raise BadInput(f"its feedback goes to webhook '{credential.feedback}', which is of type inbound; make it both.")
 
 
 def _check_webhook(

@@ -1,7 +1,7 @@
 """What `textback check` looks at before anybody calls.
 
-Provider files, the database, what is registered, keywords, the clock. A problem
-keeps something from working; a warning is for a person to decide.
+Provider files, the database, what is registered, keywords, the clock. A problem keeps something from working; a warning
+is for a person to decide; a note says what a provider's documentation leaves open.
 """
 
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ from app.provider import Provider, load_provider
 from app.record import diagnosis, registry, schema
 from app.record.database import Database
 from app.record.registry import Registered
-from app.scheme import TokenScheme, signs_url
+from app.scheme import ClientCertificateScheme, needs_secret, schemes_of, signs_url
 from app.send import Destinations
-from app.serve.apply import Catalogue, check_credential, faults
+from app.serve.apply import Catalogue, check_credential, check_feedback, faults, webhook_types
 from app.serve.terminal import open_vault
 from app.settings import CONFIG_DIR, Settings
-from app.switchboard import Switchboard
+from app.switchboard import Switchboard, doubts
 from app.webhook import Pack, Webhook, load_packs
 
 #: two clocks of one house; a signature's window is minutes
@@ -31,7 +31,7 @@ _APART = timedelta(seconds=30)
 class Finding(NamedTuple):
     """One sentence, with its mend."""
 
-    level: Literal["problem", "warning"]
+    level: Literal["problem", "warning", "note"]
     sentence: str
 
 
@@ -55,6 +55,7 @@ def checkup(settings: Settings, database: Database) -> Iterator[Finding]:
         return
     yield from _credentials(registered, Catalogue(providers, packs))
     yield from _webhooks(registered, Switchboard(providers, packs, settings), settings, packs)
+    yield from _unconfirmed(registered, providers)
 
 
 def _problem(sentence: str) -> Finding:
@@ -89,10 +90,11 @@ def _clock(database: Database) -> Iterator[Finding]:
 
 def _credentials(registered: Registered, catalogue: Catalogue) -> Iterator[Finding]:
     yield from map(_problem, registered.broken_credentials.values())
-    for credential in registered.credentials.values():
-        yield from map(
-            _problem, faults("credential", credential.name, partial(check_credential, catalogue, credential))
-        )
+    types = webhook_types(registered)
+    for name, credential in registered.credentials.items():
+        checks = partial(check_credential, catalogue, credential), partial(check_feedback, credential, types)
+        for check in checks:
+            yield from map(_problem, faults("credential", name, check))
 
 
 def _webhooks(
@@ -109,10 +111,16 @@ def _webhooks(
 def _webhook(webhook: Webhook, provider: Provider, settings: Settings) -> Iterator[Finding]:
     scheme = webhook.scheme or provider.signature
     assert scheme is not None, "a line without a scheme is broken"
-    if not webhook.secrets and not isinstance(scheme, TokenScheme):
+    if not webhook.secrets and needs_secret(scheme):
         yield _problem(
             f"webhook '{webhook.name}' has no secret, which signature scheme {scheme.type} needs; until it is set,"
             " every request is answered with 503"
+        )
+    yield from map(_warning, doubts(webhook, provider))
+    if not settings.trusted_proxies and any(isinstance(one, ClientCertificateScheme) for one in schemes_of(scheme)):
+        yield _problem(
+            f"webhook '{webhook.name}': a client certificate counts where a proxy in TEXTBACK_TRUSTED_PROXIES tells"
+            " of it, and none is set; until then every request is refused"
         )
     if signs_url(scheme) and settings.public_url is None:
         yield _warning(
@@ -121,3 +129,16 @@ def _webhook(webhook: Webhook, provider: Provider, settings: Settings) -> Iterat
         )
     if webhook.type != "feedback" and webhook.credential is None:
         yield _warning(f"webhook '{webhook.name}' has no credential, so nobody is answered, not even a STOP")
+
+
+def _unconfirmed(registered: Registered, providers: dict[str, Provider]) -> Iterator[Finding]:
+    """Whether somebody has found out and settled it in a registration, nobody can tell but that person."""
+    users: dict[str, list[str]] = {}
+    for name, credential in registered.credentials.items():
+        users.setdefault(credential.provider, []).append(f"credential '{name}'")
+    for entry in registered.webhooks:
+        users.setdefault(entry.webhook.provider, []).append(f"webhook '{entry.webhook.name}'")
+    for slug, names in users.items():
+        provider = providers.get(slug)
+        for sentence in provider.unconfirmed if provider else ():
+            yield Finding("note", f"{', '.join(names)}: {sentence}")

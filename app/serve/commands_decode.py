@@ -143,7 +143,7 @@ def _pasted(wanted: Reader, file: BinaryIO, headers: Sequence[str], method: str 
 def _tell(found: Decoding) -> None:
     if found.is_handshake:
         click.echo("The provider only tries the URL with this; it is answered at once, and no event comes of it.")
-    elif not found.events:
+    elif not found.events and not found.troubles:
         click.echo(printable(found.problem) or "It is known and ignored: no event comes of it.")
     for number, event in enumerate(found.events, 1):
         facts = [(name, _plain(value)) for name, value in event.items() if name != "kind"]
@@ -153,7 +153,7 @@ def _tell(found: Decoding) -> None:
         click.echo(f"not read ({trouble.kind}): {printable(trouble.reason)}\n")
     _tell_rules(found)
     if found.left:
-        show("nothing reads", ("path",), [(printable(path),) for path in found.left])
+        show("", ("nothing reads",), [(printable(path),) for path in found.left])
 
 
 def _tell_rules(found: Decoding) -> None:

@@ -28,6 +28,8 @@ from app.spec import Spec
 from app.webhook import CUSTOM, Webhook
 
 _LENGTH = 1_000_000
+#: stands for the name of a webhook that is not registered
+_NAMELESS = "sample"
 Template = Annotated[str, Field(max_length=_LENGTH)]
 
 
@@ -126,7 +128,7 @@ def unregistered(wanted: Reader) -> Webhook:
         raise BadInput(f'provider "{CUSTOM}" reads what a payload says: give the payload, or the webhook that has one')
     usual: Literal["inbound", "both"] = "inbound" if wanted.payload else "both"
     return Webhook(
-        name="sample",
+        name=_NAMELESS,
         provider=wanted.provider or CUSTOM,
         type=wanted.type or usual,
         payload=wanted.payload,
@@ -154,7 +156,10 @@ def stored_request(conn: sa.Connection, number: int) -> StoredRequest:
 
 def explained(catalogue: Catalogue, webhook: Webhook, request: Request) -> Decoding:
     """How the webhook reads the request. Raises BadInput where its payload cannot be used: it says what to mend."""
-    found = explain_reading(provider_of(catalogue, webhook.provider), webhook, request)
+    try:
+        found = explain_reading(provider_of(catalogue, webhook.provider), webhook, request)
+    except BadInput as error:
+        raise BadInput(str(error).removeprefix(f"webhook {_NAMELESS}: ")) from None
     plain = explained_json(found)
     decoded = plain.pop("decoded")
     return Decoding(
@@ -168,12 +173,13 @@ def explained(catalogue: Catalogue, webhook: Webhook, request: Request) -> Decod
 
 def _event(event: Event, plain: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """An event with what it has."""
-    kept = {name: value for name, value in plain.items() if value not in ("", None) and name not in _INNER}
+    kept = {name: value for name, value in plain.items() if value not in _SAY_NOTHING and name not in _INNER}
     return {"kind": type(event).__name__.lower(), **kept}
 
 
 #: what says how an event is kept, not what was told
 _INNER = frozenset({"key", "repeats_within"})
+_SAY_NOTHING = ("", None, False)
 
 OPERATIONS = (
     Operation(

@@ -7,10 +7,15 @@ from app.settings import Settings
 
 
 def feedback_url(settings: Settings, registered: Registered, credential: Credential) -> str:
-    """The URL; empty where the credential names no webhook. Raises BadInput where there is none of that name."""
+    """The URL; empty where the credential names no webhook.
+
+    Raises BadInput where there is none of that name, or none that can be used.
+    """
     if credential.feedback is None:
         return ""
     for entry in registered.webhooks:
         if entry.webhook.name == credential.feedback:
             return f"{settings.base_url}/in/{entry.token}"
-    raise BadInput(f"credential {credential.name}: there is no webhook '{credential.feedback}' for its feedback")
+    broken = dict(registered.broken.values()).get(credential.feedback)
+    missing = f"there is no webhook '{credential.feedback}' for its feedback"
+    raise BadInput(f"credential {credential.name}: {broken or missing}")

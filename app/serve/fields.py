@@ -108,7 +108,7 @@ class NameParams(Params):
 
 NO_SUCH_NAME = {404: "There is nothing of this name."}
 NAME_TAKEN = {409: "The name is taken."}
-IN_USE = {409: "A webhook uses it."}
+IN_USE = {409: "Something that is registered uses it."}
 
 
 class Paging(Params):

@@ -6,6 +6,7 @@ refused with its reason, and its neighbours are read.
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, TextIO
 
@@ -16,6 +17,7 @@ from app.serve.fields import person
 #: what the first column may be called
 ADDRESS_NAMES = ("address", "number", "phone")
 _DELIMITERS = ",;\t"
+_LONG = re.compile(r"\d{6,}")
 
 
 class Line(NamedTuple):
@@ -99,13 +101,13 @@ class CsvFile:
 
     def _line(self, cells: list[str]) -> Line | RefusedLine:
         number, text = self._lines.number, self._lines.text
+        if len(cells) != len(self._columns) + 1:
+            return RefusedLine(number, f"has {len(cells)} values, and the heading {len(self._columns) + 1}", text)
+        values = zip(self._columns, cells[1:], strict=True)
         try:
-            if len(cells) != len(self._columns) + 1:
-                raise BadInput(f"has {len(cells)} values, and the heading {len(self._columns) + 1}")
-            values = zip(self._columns, cells[1:], strict=True)
             return _line(number, cells[0], {name: value for name, value in values if value}, text, self._region)
         except (BadAddress, BadInput) as error:
-            return RefusedLine(number, str(error), text)
+            return RefusedLine(number, _reason(error), text)
 
 
 def _columns(heading: str, delimiter: str) -> list[str]:
@@ -152,7 +154,7 @@ class JsonLinesFile:
             address, attributes = _object(text)
             return _line(number, address, attributes, text, self._region)
         except (BadAddress, BadInput) as error:
-            return RefusedLine(number, str(error), text)
+            return RefusedLine(number, _reason(error), text)
 
 
 def _object(text: str) -> tuple[str, dict[str, str]]:
@@ -194,6 +196,11 @@ def _line(number: int, given: str, attributes: dict[str, str], text: str, region
     for name, value in attributes.items():
         profiles.check(name, value)
     return Line(number, person(given, region), attributes, text)
+
+
+def _reason(error: Exception) -> str:
+    """The sentence, without a number that somebody took for a name."""
+    return _LONG.sub("•••", str(error))
 
 
 def _is_utf8(text: str) -> bool:

@@ -1,49 +1,100 @@
 """Have the running server follow the registry: its lines, couriers, and a record of each keyword list."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 
 import sqlalchemy as sa
 import structlog
 
-from app.errors import BadInput
+from app.credential import Credential
+from app.errors import BadInput, NotReady
 from app.record import registry
 from app.record.registry import Registered
-from app.send import Courier, courier
+from app.send import Courier, complain, courier
 from app.serve.feedback import feedback_url
 from app.serve.parts import Parts
 from app.switchboard import Switchboard
 
 log = structlog.get_logger()
 
+#: of no registry: until all have followed, whoever watches it takes it over again
+_NO_VERSION = -1
 
-async def take_over(parts: Parts) -> None:
-    """Take over the registry as it is now. Raises BadInput where the key opens none of the stored secrets."""
+
+async def take_over(parts: Parts) -> bool:
+    """Take over the registry as it is now. Raises BadInput where the key opens none of the stored secrets.
+
+    Whether all follow it. Where one fails, the others do all the same, and it shall be taken over again.
+    """
     async with parts.taking_over:  # one at a time, so that an older reading never comes after a newer one
         registered = await parts.database.read(partial(registry.load, vault=parts.vault))
         parts.switchboard.connect(registered)
-        for follow in parts.followers:
-            follow(registered)
-    for name, reason in parts.switchboard.broken.items():
+        parts.switchboard.version = _NO_VERSION
+        followed = [_followed(follow, registered) for follow in parts.followers]
+        await parts.writer.run(partial(keep_lists, switchboard=parts.switchboard))
+        if all(followed):
+            parts.switchboard.version = registered.version
+    _tell(parts.switchboard, registered)
+    return all(followed)
+
+
+def _tell(switchboard: Switchboard, registered: Registered) -> None:
+    for name, reason in switchboard.broken.items():
         log.error("a webhook cannot hear; providers are told to come again", webhook=name, reason=reason)
     for name, reason in registered.broken_credentials.items():
         log.error("a credential cannot send; its replies wait", credential=name, reason=reason)
-    await parts.writer.run(partial(keep_lists, switchboard=parts.switchboard))
+
+
+def _followed(follow: Callable[[Registered], None], registered: Registered) -> bool:
+    try:
+        follow(registered)
+    except Exception as error:  # noqa: BLE001 - whatever it was, the others have nothing to do with it
+        complain("the registry could not be followed; it is tried again", error)
+        return False
+    return True
 
 
 def hire(parts: Parts, couriers: dict[str, Courier], registered: Registered) -> None:
-    """A courier per credential. One whose credential is as it was stays, with its tokens and connections."""
-    before = dict(couriers)
+    """A courier per credential. One whose credential is as it was stays, with its tokens and connections.
+
+    Raises NotReady where some could not be made and their credentials are not to blame; the others are in place then.
+    """
+    faults: list[str] = []
+    hired = {
+        name: _hired(parts, couriers.get(name), registered, credential, faults)
+        for name, credential in registered.credentials.items()
+    }
     couriers.clear()
-    for name, credential in registered.credentials.items():
-        try:
-            told = feedback_url(parts.settings, registered, credential)
-            old = before.get(name)
-            kept = old if old and old.made_of == (credential, told) else None
-            provider = parts.providers.get(credential.provider)
-            couriers[name] = kept or courier(credential, provider, parts.client, told)
-        except BadInput as error:
-            log.warning("a credential cannot send; its replies wait", credential=name, reason=str(error))
+    couriers.update({name: found for name, found in hired.items() if found})
+    if faults:
+        raise NotReady(f"credentials could not be made ready to send: {', '.join(faults)}")
+
+
+def _hired(
+    parts: Parts, old: Courier | None, registered: Registered, credential: Credential, faults: list[str]
+) -> Courier | None:
+    told = _feedback_url(parts, registered, credential)
+    if old and old.made_of == (credential, told):
+        return old
+    try:
+        return courier(credential, parts.providers.get(credential.provider), parts.client, told)
+    except BadInput as error:
+        log.warning("a credential cannot send; its replies wait", credential=credential.name, reason=str(error))
+    except Exception as error:  # noqa: BLE001 - the other credentials have nothing to do with it
+        complain("a credential could not be made ready to send", error, credential=credential.name)
+        faults.append(credential.name)
+    # where only the feedback URL is another: replies are worth more than receipts
+    return old if old and old.made_of[0] == credential else None
+
+
+def _feedback_url(parts: Parts, registered: Registered, credential: Credential) -> str:
+    """Empty where its webhook is missing or broken: a receipt is worth less than a reply."""
+    try:
+        return feedback_url(parts.settings, registered, credential)
+    except BadInput as error:
+        log.warning("receipts of a credential come nowhere", credential=credential.name, reason=str(error))
+        return ""
 
 
 def keep_lists(conn: sa.Connection, switchboard: Switchboard) -> None:

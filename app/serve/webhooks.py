@@ -12,7 +12,7 @@ from app.record.registry import RegisteredWebhook
 from app.record.tokens import Scope
 from app.record.vault import Vault
 from app.serve.apply import Catalogue, save_webhook_checked
-from app.serve.fields import NAME_TAKEN, NO_SUCH_NAME, Listing, NameParams, whole
+from app.serve.fields import IN_USE, NAME_TAKEN, NO_SUCH_NAME, Listing, NameParams, whole
 from app.serve.kept import keep_secrets, refuse_stars
 from app.serve.operation import Call, Operation, Params
 from app.serve.registered import changed, deleted, refuse_missing, refuse_other_name, refuse_taken
@@ -72,7 +72,7 @@ async def change(call: Call[NameParams, WebhookDraft]) -> ShownWebhook:
 
 
 async def delete(call: Call[NameParams, None]) -> None:
-    """Gone; what it heard stays."""
+    """Gone, unless a credential has receipts sent to it; what it heard stays."""
     await deleted(call.parts, _KIND, lambda conn: registry.delete_webhook(conn, call.params.name))
 
 
@@ -145,7 +145,7 @@ OPERATIONS = (
         Scope.ADMIN,
         params=NameParams,
         status=204,
-        problems=NO_SUCH_NAME,
+        problems=NO_SUCH_NAME | IN_USE,
     ),
     Operation(
         "POST",
