@@ -162,7 +162,8 @@ class Trouble:
     """An item of a request that could not be read; it waits on the work list and loses none of its neighbours."""
 
     kind: str
-    """`item`: malformed · `address`: no address could be decided · `parked`: the database refused it, or nobody hears its webhook any more."""
+    """`item`: malformed · `address`: no address could be decided · `parked`: the database refused it, or its webhook is
+    gone."""
     reason: str
     item: str
     """The item as JSON text, at most 4,000 characters."""

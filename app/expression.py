@@ -43,14 +43,14 @@ _BOUNDED: Mapping[str, str] = {
             ? $error('too long') : $unbounded_replace($text, $old, $new, $limit)
     }""",
     "$distinct": """function($list)<x:x> {
-        $count($list) * $length($string($list)) > 50000000 ? $error('too long') : $unbounded_distinct($list)
+        $count($list) * $length($string($list)) > 100000000 ? $error('too long') : $unbounded_distinct($list)
     }""",
     "$keys": """function($object)<x-:x> {
-        $count($spread($object)) * $length($string($object)) > 50000000
+        $count($spread($object)) * $length($string($object)) > 100000000
             ? $error('too long') : $unbounded_keys($object)
     }""",
 }
-_RANGE = "$range := function($from, $to) { $to - $from >= 10000 ? $error('too long') : [$from..$to] }; "
+_RANGE = "$bounded_range := function($from, $to) { $to - $from >= 10000 ? $error('too long') : [$from..$to] }; "
 #: what decides where the ends of a range begin and end
 _TOKEN = re.compile(
     r"""(?P<blank>\s+|/\*.*?\*/)
@@ -115,18 +115,16 @@ def _parsed(text: str, shown: str) -> jlens.Expression:
 
 
 def _ranges_bounded(text: str) -> str:
-    """The text with `$range(from,to)` for `from..to`, which stands in brackets alone, and between their commas."""
+    """The text with `$bounded_range(from,to)` for `from..to`, which stands between brackets and commas alone."""
     parts: list[str] = []
     ends = [_End(0)]
     for kind, token in _tokens(text):
         if kind == "range":
-            parts.insert(ends[-1].start, "$range(")
-            parts.append(")," if ends[-1].ranged else ",")
+            parts.insert(ends[-1].start, "$bounded_range(")
             ends[-1] = _End(ends[-1].start, ranged=True)
-            continue
         if kind in {"close", "comma"} and ends.pop().ranged:
             parts.append(")")
-        parts.append(token)
+        parts.append("," if kind == "range" else token)
         if kind in {"open", "comma"} or not ends:
             ends.append(_End(len(parts)))
     return "".join(parts)

@@ -85,30 +85,32 @@ CONFIRMATION = "You are unsubscribed and will receive no more messages. Reply HE
 EMPTY = "nothing is left of its text once its places are filled in"
 
 
+def written(text: str, category: str = "help", content: str = "") -> dict[str, str]:
+    return {"category": category, "text": text, "content": content}
+
+
 @pytest.mark.parametrize(
-    ("category", "text", "content", "ended", "sent"),
+    ("given", "ended", "sent"),
     [
-        pytest.param("help", "{{profile.name}}", "", ("failed", EMPTY), [], id="a reply"),
-        pytest.param("help", " {{profile.name}}\n{{nobody}}", "", ("failed", EMPTY), [], id="a reply, blank"),
-        pytest.param("opt_out", "{{profile.name}}", "", ("sent", ""), [CONFIRMATION], id="a confirmation"),
-        pytest.param("help", "{{profile.name}}", '{"fallback":"Hi!"}', ("sent", ""), ["Hi!"], id="with a fallback"),
-        pytest.param("help", "Hi!", '{"fallback":"{{profile.name}} "}', ("sent", ""), ["Hi!"], id="a blank fallback"),
-        pytest.param("help", "{{profile.long}}!", "", ("sent", ""), ["a" * 1600], id="a long one"),
+        pytest.param(written("{{profile.name}}"), ("failed", EMPTY), [], id="a reply"),
+        pytest.param(written(" {{profile.name}}\n{{nobody}}"), ("failed", EMPTY), [], id="a reply, blank"),
+        pytest.param(written("{{profile.name}}", "opt_out"), ("sent", ""), [CONFIRMATION], id="a confirmation"),
+        pytest.param(
+            written("{{profile.name}}", content='{"fallback":"Hi!"}'), ("sent", ""), ["Hi!"], id="with a fallback"
+        ),
+        pytest.param(
+            written("Hi!", content='{"fallback":"{{profile.name}} "}'), ("sent", ""), ["Hi!"], id="a blank fallback"
+        ),
+        pytest.param(written("{{profile.long}}!"), ("sent", ""), ["a" * 1600], id="a long one"),
     ],
 )
 def test_no_reply_leaves_without_words_or_with_too_many(
-    database: Database,
-    provider: FakeProvider,
-    category: str,
-    text: str,
-    content: str,
-    ended: tuple[str, str],
-    sent: list[str],
+    database: Database, provider: FakeProvider, given: dict[str, str], ended: tuple[str, str], sent: list[str]
 ) -> None:
     database.write_now(lambda conn: profiles.put(conn, BOB, {"long": "a" * 2000}, "import", NOON))
     stand(database, "*", BOB, "opted_out")
 
-    found = send_one(database, provider, acme(provider), BOB, category=category, text=text, content=content)
+    found = send_one(database, provider, acme(provider), BOB, **given)
 
     assert found == [ended]
     assert provider.texts == sent

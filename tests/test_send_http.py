@@ -2,7 +2,9 @@
 
 import asyncio
 import datetime as dt
+import socket
 import ssl
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from app.errors import SendFailed
-from app.send.connection import Answer
+from app.send.connection import Answer, Connection
 from app.send.destinations import Destinations
 from app.send.fetch import fetch
 from app.send.http import IDLE_SECONDS, Client
@@ -185,6 +187,50 @@ def test_a_request_without_a_whole_answer_has_departed(provider: FakeProvider, r
     assert reason in str(failure)
     assert (failure.departed, failure.permanent) == (True, False)
     assert len(provider.requests) == 1  # never repeated: the provider may have acted on it
+
+
+class Dawdling(Client):
+    """Looks at what it has connected to only when that has hung up."""
+
+    async def _open(self, *where: Any) -> Connection:
+        connection = await super()._open(*where)
+        while connection.free:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.001)
+        return connection
+
+
+def test_a_connection_that_is_closed_before_the_first_byte_has_not_departed() -> None:
+    def hang_up() -> None:
+        connected, _ = listening.accept()
+        connected.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        closing = threading.Thread(target=hang_up, name="hangs up")
+        closing.start()
+
+        async def story() -> None:
+            await Dawdling(Destinations(["127.0.0.1"])).request("POST", f"http://127.0.0.1:{port}", {}, b"x", timeout=5)
+
+        with pytest.raises(SendFailed, match="could not be reached: it closes connections at once") as caught:
+            uvloop.run(story())
+        closing.join(5)
+
+    assert (caught.value.departed, caught.value.permanent) == (False, False)
+
+
+def test_an_error_of_ours_before_the_first_byte_has_not_departed() -> None:
+    async def resolve(_host: str, _port: int) -> list[str]:
+        return ["no address"]
+
+    async def story() -> None:
+        await Client(Destinations(resolve=resolve)).request("POST", "https://a.example", {}, timeout=5)
+
+    with pytest.raises(SendFailed, match="an error of ours: ValueError") as caught:
+        uvloop.run(story())
+
+    assert isinstance(caught.value.__cause__, ValueError)
+    assert (caught.value.departed, caught.value.permanent) == (False, False)
 
 
 def test_a_refused_connection_has_not_departed() -> None:

@@ -193,6 +193,18 @@ def test_a_credential_in_use_is_not_deleted(acme: Served) -> None:
     assert acme.ask("GET", "/v1/credentials").json == {"items": [], "next": None}
 
 
+def test_a_webhook_is_not_deleted_while_a_credential_has_receipts_sent_to_it(acme: Served) -> None:
+    acme.ask("PUT", "/v1/webhooks/acme-inbound", WEBHOOK | {"type": "both"})
+    reporting = acme.ask("PUT", "/v1/credentials/acme", CREDENTIAL | {"feedback": "acme-inbound"})
+
+    kept = acme.ask("DELETE", "/v1/webhooks/acme-inbound")
+    acme.ask("PUT", "/v1/credentials/acme", CREDENTIAL)
+    gone = acme.ask("DELETE", "/v1/webhooks/acme-inbound")
+
+    assert (reporting.status, kept.status, gone.status) == (200, 409, 204)
+    assert kept.json["detail"] == ("Webhook 'acme-inbound' is used by credential 'acme'; change or delete it first.")
+
+
 def test_a_deleted_webhook_hears_no_more(acme: Served) -> None:
     url = acme.ask("GET", "/v1/webhooks/acme-inbound").json["url"]
 
@@ -228,6 +240,33 @@ def test_a_malformed_secret_is_not_repeated_in_the_refusal(served: Served) -> No
 
     assert answer.status == 422
     assert "the-auth-token" not in answer.body.decode()
+
+
+UNKNOWN = "{{profil.name}} stands for nothing in the text of a reply"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("Hi {{profil.name}}!", UNKNOWN), ("Hi {{profile.name!", "never closed with }}: {{profile.name!")],
+)
+def test_a_text_with_a_place_that_could_never_be_filled_is_refused(acme: Served, text: str, told: str) -> None:
+    rich = {"text": "Hi!", "fallback": text}
+
+    answers = [
+        acme.ask("POST", "/v1/replies", {"name": "hi", "text": text}),
+        acme.ask("POST", "/v1/replies", {"name": "hi", **rich}),
+        acme.ask("PUT", "/v1/webhooks/acme-inbound", WEBHOOK | {"keywords": {"help": {"reply": text}}}),
+        acme.ask("PUT", "/v1/webhooks/acme-inbound", WEBHOOK | {"keywords": {"default": {"reply": rich}}}),
+        acme.ask(
+            "PUT",
+            "/v1/webhooks/acme-inbound",
+            WEBHOOK | {"keywords": {"custom": [{"keywords": ["BLUE"], "reply": text}]}},
+        ),
+    ]
+
+    assert [answer.status for answer in answers] == [422] * 5
+    assert [told in answer.json["detail"] for answer in answers] == [True] * 5
+    assert {answer.json["detail"].partition(":")[0] for answer in answers} == {"reply 'hi'", "webhook 'acme-inbound'"}
 
 
 def test_a_named_text_is_used_by_webhooks_and_kept_while_it_is(acme: Served) -> None:

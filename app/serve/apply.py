@@ -6,7 +6,7 @@ The command line and the admin API save through the same functions, so that neit
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from app.record.registry import Outcome, Registered
 from app.record.vault import Vault
 from app.reply import Reply, ReplyText, by_form
 from app.send import courier
+from app.send.personal import check_text
 from app.spec import Spec
 from app.webhook import CUSTOM, NAME, Pack, Webhook
 
@@ -188,6 +189,10 @@ def _problems(before: Registered, catalogue: Catalogue, wanted: ApplyFile) -> It
     stored = before.credentials.keys() | before.broken_credentials.keys()
     credentials = stored | {c.name for c in wanted.credentials}
     replies = {**before.replies, **wanted.replies}
+    for name, reply in wanted.replies.items():
+        yield from faults("reply", name, partial(_check_words, [reply]))
+    for webhook in wanted.webhooks:
+        yield from faults("webhook", webhook.name, partial(_check_words, _replies(webhook)))
     for webhook in _touched(before, wanted):
         check = partial(_check_webhook, catalogue, webhook, credentials, replies)
         yield from faults("webhook", webhook.name, check)
@@ -216,9 +221,13 @@ def _touched(before: Registered, wanted: ApplyFile) -> Iterator[Webhook]:
 
 
 def _named_replies(webhook: Webhook) -> set[str]:
+    return {reply[1:] for reply in _replies(webhook) if isinstance(reply, str) and reply.startswith("@")}
+
+
+def _replies(webhook: Webhook) -> list[str | Reply]:
     replies = [webhook.keywords.of(category).reply for category in Category if category is not Category.CUSTOM]
     replies += [custom.reply for custom in webhook.keywords.custom]
-    return {reply[1:] for reply in replies if isinstance(reply, str) and reply.startswith("@")}
+    return [reply for reply in replies if reply]
 
 
 def faults(kind: str, name: str, check: Callable[[], None]) -> Iterator[str]:
@@ -243,6 +252,12 @@ def check_feedback(credential: Credential, types: Mapping[str, str]) -> None:
         raise BadInput(f"there is no webhook '{credential.feedback}' for its feedback; add it, or apply it first.")
     if types[credential.feedback] == "inbound":
         raise BadInput(f"its feedback goes to webhook '{credential.feedback}', which is of type inbound; make it both.")
+
+
+def _check_words(replies: Iterable[str | Reply]) -> None:
+    for reply in replies:
+        for text in (reply,) if isinstance(reply, str) else (reply.text, reply.fallback):
+            check_text(text)
 
 
 def _check_webhook(
