@@ -36,7 +36,8 @@ def load_sample(name: str) -> tuple[Request, Webhook, dict[str, Any]]:
     start, *lines = head.decode("latin-1").split("\r\n")
     method, target, _ = start.split(" ")
     headers = {key.lower(): value for key, _, value in (line.partition(": ") for line in lines)}
-    request = Request(method, told["url"], headers, body, NOON, query=target.partition("?")[2])
+    signed_at = datetime.fromisoformat(told["now"]) if "now" in told else NOON
+    request = Request(method, told["url"], headers, body, signed_at, query=target.partition("?")[2])
     slug = name.partition("/")[0]
     return request, Webhook.model_validate({"name": slug, "provider": slug, **told["webhook"]}), told["expect"]
 
