@@ -78,13 +78,23 @@ async def decide_incomplete(parts: Parts) -> None:
     """Have messages decided of which a part is still missing after a while. Told twice, they are decided once."""
     while True:
         with _patiently("incomplete messages could not be decided"):
-            lines = parts.switchboard.by_name
-            find = partial(pieces.overdue, now=datetime.now(UTC), webhooks=lines.keys(), limit=_INCOMPLETE_AT_ONCE)
-            for found in await parts.database.read(find):
-                with _patiently("an incomplete message could not be decided"):
-                    if line := lines.get(found.webhook):
-                        await parts.writer.record(hear_overdue(line, found.event, found.received_at))
+            while await _decide_some(parts):  # as many as were asked for: there may be more
+                continue
         await asyncio.sleep(_INCOMPLETE_EVERY)
+
+
+async def _decide_some(parts: Parts) -> bool:
+    """Whether there may be more. One that cannot be written waits for the next time."""
+    lines = parts.switchboard.by_name
+    find = partial(pieces.overdue, now=datetime.now(UTC), webhooks=lines.keys(), limit=_INCOMPLETE_AT_ONCE)
+    overdue = await parts.database.read(find)
+    mine = [each for each in overdue if each.webhook in lines]
+    heard = [hear_overdue(lines[each.webhook], each.event, each.received_at) for each in mine]
+    outcomes = await asyncio.gather(*map(parts.writer.record, heard), return_exceptions=True)
+    failures = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+    if failures:
+        complain("incomplete messages could not be decided", failures[0], messages=len(failures))
+    return len(overdue) == _INCOMPLETE_AT_ONCE and not failures
 
 
 async def _until_done(parts: Parts, drop_some: Callable[[sa.Connection], int]) -> None:
