@@ -52,7 +52,10 @@ def prepare(settings: Settings) -> Settings:
     )
 
 
-_ENVIRONMENT = "export TEXTBACK_SECRET_KEY='{}'\nexport TEXTBACK_ADMIN_TOKEN='{}'\n"
+_ENVIRONMENT = (
+    "export TEXTBACK_SECRET_KEY='{}'\nexport TEXTBACK_ADMIN_TOKEN='{}'\n"
+    f"export TEXTBACK_ALLOWED_PRIVATE_DESTINATIONS='{_LOOPBACK}'\n"
+)
 
 
 async def serve_beside(server: uvicorn.Server, parts: Parts) -> None:
