@@ -34,10 +34,17 @@ def _account() -> dict[str, object]:
     return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 
+def _memory() -> str | None:
+    """A file system in memory, where there is one with room: a database of 400 files is made there in 8 ms, not 400."""
+    shared = Path("/dev/shm")
+    roomy = shared.is_dir() and os.access(shared, os.W_OK) and shutil.disk_usage(shared).free > 2**30
+    return str(shared) if roomy else None
+
+
 @contextmanager
 def running(*, durable: bool = False, options: tuple[str, ...] = ()) -> Iterator[str]:
     """The URL of a fresh server's `postgres` database, without its name: `postgresql://postgres@127.0.0.1:PORT`."""
-    folder, port = Path(tempfile.mkdtemp(prefix="textback-pg-")), free_port()
+    folder, port = Path(tempfile.mkdtemp(prefix="textback-pg-", dir=None if durable else _memory())), free_port()
     account = _account()
     if account:
         os.chown(folder, account["user"], account["group"])
