@@ -128,7 +128,7 @@ def _tell(applied: Applied, webhooks: list[dict[str, Any]]) -> None:
 def check(*, strict: bool) -> None:
     """Look at settings, provider files, database, registrations, keywords and clock; exit 1 with sentences on problems.
 
-    Notes say what a provider's documentation leaves open, and fail nothing.
+    Notes say what a provider's documentation leaves open, or which receipts never come, and fail nothing.
 
     \b
     Example: textback check --strict

@@ -11,7 +11,7 @@ from app.errors import BadInput
 from app.events import Category, ConsentState, Status
 from app.scheme import Scheme
 from app.sending import Send
-from app.spec import Spec, When
+from app.spec import Place, Spec, When, faults
 
 # --- how a request is read ----------------------------------------------------------------------------------------
 
@@ -239,12 +239,32 @@ class Provider(Spec):
         return self
 
 
+#: how the entries of a list are called where people read of them
+_ENTRIES = {"events": "rule", "handshakes": "handshake", "status_rules": "status rule"}
+
+
 def load_provider(path: Path) -> Provider:
-    """One provider file. Raises BadInput that names the file and the field."""
+    """One provider file. Raises BadInput with a line for each fault: the file, the place in it, what is wrong."""
     try:
-        return Provider(slug=path.stem, **tomllib.loads(path.read_text("utf-8")))
-    except (ValidationError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path.name}: {error}") from None
+        told = tomllib.loads(path.read_text("utf-8"))
+    except UnicodeDecodeError:
+        raise BadInput(f"{path.name}: is not text in UTF-8; save it as such") from None
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"{path.name}: is not TOML: {error}") from None
+    if "slug" in told:
+        raise BadInput(f"{path.name}: slug: is the name of the file; take it out")
+    try:
+        return Provider.model_validate({"slug": path.stem, **told})
+    except ValidationError as error:
+        lines = (f"{path.name}: {spelt_line(place)}: {what}" for place, what in faults(error, Provider, told))
+        raise BadInput("\n".join(lines)) from None
+
+
+def spelt_line(place: Place) -> str:
+    """A place of a provider file as `textback decode` counts: `rule 2, text[1].path`."""
+    entry = f"{_ENTRIES[place[0]]} {int(place[1]) + 1}" if len(place) > 1 and place[0] in _ENTRIES else ""
+    rest = "".join(f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in place[2 if entry else 0 :])
+    return ", ".join(filter(None, (entry, rest.lstrip("."))))
 
 
 def load_providers(config_dir: Path) -> dict[str, Provider]:

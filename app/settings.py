@@ -1,6 +1,7 @@
 """What can be set: environment variables `TEXTBACK_*` over `config/settings.toml`."""
 
 import ipaddress
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,6 +22,8 @@ CONFIG_DIR = Path(__file__).resolve().parent.parent / "config"
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 CommaList = Annotated[list[str], NoDecode]
+#: a list in the environment that is written as it would be in the file; [::1] is an address
+_AS_JSON = re.compile(r"""\s*\[\s*["'\]]""")
 
 
 class Settings(BaseSettings):
@@ -77,7 +80,14 @@ class Settings(BaseSettings):
     @field_validator("trusted_proxies", "allowed_private_destinations", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        if _AS_JSON.match(value):
+            raise ValueError(
+                "is no JSON: in the environment a list has commas between its values and nothing around them, such as"
+                " 10.0.0.0/8,192.168.1.2"
+            )
+        return [part.strip() for part in value.split(",") if part.strip()]
 
     @field_validator("trusted_proxies")
     @classmethod

@@ -1,6 +1,11 @@
-"""What every part of a provider file or of an operator's input has in common; and the conditions that many have."""
+"""What every part of a provider file or of an operator's input has in common; the conditions that many have; and what
+is wrong with a file, in words for whoever wrote it."""
 
-from pydantic import BaseModel, ConfigDict
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from typing import Any, NamedTuple, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 class Spec(BaseModel):
@@ -14,3 +19,125 @@ class Spec(BaseModel):
 Condition = dict[str, bool | str | list[str]]
 #: several conditions, of which one must hold
 When = Condition | list[Condition]
+
+# --- what is wrong ------------------------------------------------------------------------------------------------
+
+Place = tuple[str | int, ...]
+
+
+class Fault(NamedTuple):
+    """What is wrong at a place of a file."""
+
+    place: Place
+    """Names, and indexes counted from 0."""
+    what: str
+
+
+#: what pydantic says of a value of another kind, once for each kind that a value may have
+_KINDS = {
+    "string_type": "a text",
+    "list_type": "a list",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+}
+
+
+def faults(error: ValidationError, model: type[BaseModel], given: Any) -> Iterator[Fault]:
+    """What makes `given` no such model, place by place."""
+    told: dict[Place, list[Any]] = {}
+    for each in error.errors(include_url=False):
+        told.setdefault(_place(each, given), []).append(each)
+    around = {place[:length] for place in told for length in range(len(place))}
+    for place, errors in told.items():
+        other = [each for each in errors if each["type"] not in _KINDS]
+        if other:
+            yield from (_fault(place, each, _models_at(model, place, given)) for each in other)
+        elif place not in around:  # else it has one of the kinds, and the fault lies within
+            yield Fault(place, f"should be {_either(dict.fromkeys(_KINDS[each['type']] for each in errors))}")
+
+
+def _place(error: Any, given: Any) -> Place:
+    """Where it is in the file: pydantic also names which of several kinds a value was tried as."""
+    place: list[str | int] = []
+    for part in error["loc"]:
+        inside = _inside(given, part)
+        if inside is not None:
+            place.append(part)
+            given = inside
+    return (*place, error["loc"][-1]) if error["type"] == "missing" else tuple(place)
+
+
+def _fault(place: Place, error: Any, models: list[type[BaseModel]]) -> Fault:
+    match error["type"]:
+        case "extra_forbidden":
+            return Fault(place, f"is not known here; {_meant(str(place[-1]), models)}")
+        case "missing":
+            return Fault(place, "is missing")
+        case "literal_error" | "enum":
+            choices = error["ctx"]["expected"].replace("'", "")
+            return Fault(place, f"should be {choices}")
+        case "union_tag_invalid" | "union_tag_not_found":
+            return Fault((*place, "type"), f"should be {_either(_types(models))}")
+        case _:
+            said = error["msg"].removeprefix("Value error, ")
+            return Fault(place, said.replace("Input should be", "should be"))
+
+
+def _meant(name: str, models: list[type[BaseModel]]) -> str:
+    names = list(dict.fromkeys(field.alias or own for one in models for own, field in one.model_fields.items()))
+    close = get_close_matches(name, names, 1)
+    return f"did you mean '{close[0]}'?" if close else f"there are {', '.join(names)}"
+
+
+def _types(models: list[type[BaseModel]]) -> list[str]:
+    return [one.model_fields["type"].default for one in models]
+
+
+def _either(words: Iterable[str]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+# --- the models that a place may hold -----------------------------------------------------------------------------
+
+
+def _models_at(model: type[BaseModel], place: Place, given: Any) -> list[type[BaseModel]]:
+    """Those that the value at a place may be; for a value that is no model, those that it stands in."""
+    models = [model]
+    for part in place:
+        given = _inside(given, part)
+        fields = [field for one in models for own, field in one.model_fields.items() if part in (own, field.alias)]
+        found = [inner for field in fields for inner in _models_in(field.annotation)] or models
+        models = [one for one in found if _fits(one, given)] or found
+    return models
+
+
+def _inside(given: Any, part: str | int) -> Any:
+    """None where there is nothing; no file holds a None."""
+    match given, part:
+        case dict(), _:
+            return given.get(part)
+        case list(), int():
+            return given[part]
+        case _:
+            return None
+
+
+def _models_in(kind: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        yield kind
+    for inner in get_args(kind):
+        yield from _models_in(inner)
+
+
+def _fits(model: type[BaseModel], given: Any) -> bool:
+    """Whether the value says that it is of this type, where there are several."""
+    named = model.model_fields.get("type")
+    return named is not None and isinstance(given, dict) and given.get("type") == named.default

@@ -5,15 +5,17 @@ A sample is `samples/<slug>/<event>__<variant>.http`, exact to the byte, and bes
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from app.decode import Shaken, decoder, handshaker
-from app.events import Decoded, Event, Piece
+import pytest
+
+from app.decode import decoder
+from app.events import Decoded
 from app.provider import Provider, load_providers
 from app.request import Request
+from app.serve.pasted import read_pasted
 from app.webhook import Webhook
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -31,59 +33,23 @@ def sample_names(slug: str = "*") -> list[str]:
 
 def load_sample(name: str) -> tuple[Request, Webhook, dict[str, Any]]:
     """The request, the webhook that it came to, and what is expected."""
-    told = json.loads((SAMPLES / f"{name}.json").read_text("utf-8"))
-    head, _, body = (SAMPLES / f"{name}.http").read_bytes().partition(b"\r\n\r\n")
-    start, *lines = head.decode("latin-1").split("\r\n")
-    method, target, _ = start.split(" ")
-    headers = {key.lower(): value for key, _, value in (line.partition(": ") for line in lines)}
+    pasted, told = read_pasted((SAMPLES / f"{name}.http").read_bytes()), expectation(name)
     signed_at = datetime.fromisoformat(told["now"]) if "now" in told else NOON
-    request = Request(method, told["url"], headers, body, signed_at, query=target.partition("?")[2])
+    headers = dict(pasted.headers)
+    request = Request(pasted.method, told["url"], headers, pasted.body, signed_at, query=pasted.query)
     slug = name.partition("/")[0]
     return request, Webhook.model_validate({"name": slug, "provider": slug, **told["webhook"]}), told["expect"]
 
 
-def reads(provider: Provider, webhook: Webhook, request: Request) -> dict[str, Any]:
-    """What becomes of a request, as a sample tells it."""
-    shake = handshaker(provider, webhook)
-    shaken = shake(request) if shake else None
-    return {"handshake": shown_handshake(shaken)} if shaken else outcome(decoder(provider, webhook)(request))
-
-
-def outcome(decoded: Decoded) -> dict[str, Any]:
-    found: dict[str, Any] = {"reading": decoded.reading, "events": [shown(event) for event in decoded.events]}
-    if decoded.troubles:
-        found["troubles"] = [{"kind": trouble.kind, "reason": trouble.reason} for trouble in decoded.troubles]
-    return {**found, "answer": decoded.answer}
-
-
-def shown(event: Event) -> dict[str, Any]:
-    """An event as a sample tells it: every field but the key that has not its default."""
-    found: dict[str, Any] = {"kind": type(event).__name__.lower()}
-    for field in fields(event):
-        value = getattr(event, field.name)
-        if field.name != "key" and value != ("" if field.default is MISSING else field.default):
-            found[field.name] = plain(value)
+def expectation(name: str) -> dict[str, Any]:
+    """What stands beside a sample."""
+    path, slug = SAMPLES / f"{name}.json", name.partition("/")[0]
+    if not path.exists():
+        sample = f"tests/samples/{name}"
+        command = f"textback decode {sample}.http --provider {slug} --expect"
+        pytest.fail(f"{sample}.json is missing; this prints it: {command}", pytrace=False)
+    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return found
-
-
-def plain(value: Any) -> Any:
-    if isinstance(value, Piece):
-        return value._asdict()
-    return value.isoformat() if isinstance(value, datetime) else value
-
-
-def shown_handshake(shaken: Shaken) -> dict[str, Any]:
-    """A handshake as a sample tells it: what is empty is left out."""
-    headers = dict(shaken.headers)
-    told = {
-        "content_type": headers.pop("content-type", ""),
-        "body": shaken.body.decode(),
-        "headers": headers,
-        "unproved": shaken.unproved,
-        "visit": shaken.visit,
-    }
-    word = {} if shaken.token is None else {"token": shaken.token}
-    return {"status": shaken.status, **{name: value for name, value in told.items() if value}, **word}
 
 
 # --- what tests make themselves -----------------------------------------------------------------------------------

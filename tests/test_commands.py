@@ -88,6 +88,11 @@ def test_migrate_prepares_an_empty_database_and_others_refuse_it(
         ("SECRET_KEY=short", "TEXTBACK_SECRET_KEY: Value error, is shorter than 32 characters"),
         ("SECRET_KEY=another-key-another-key-another-key", "A stored secret cannot be decrypted"),
         ("PORT=many", "TEXTBACK_PORT: "),
+        (
+            'TRUSTED_PROXIES=["10.0.0.0/8"]',
+            "TEXTBACK_TRUSTED_PROXIES: Value error, is no JSON: in the environment a list",
+        ),
+        ("ALLOWED_PRIVATE_DESTINATIONS=[]", "TEXTBACK_ALLOWED_PRIVATE_DESTINATIONS: Value error, is no JSON"),
     ],
 )
 def test_a_bad_setting_is_told_in_a_sentence(

@@ -5,14 +5,15 @@ What they look like, tests/README.md says. That no line of a provider file is wi
 
 import pytest
 
-from tests.decoding import PROVIDERS, SAMPLES, load_sample, reads, sample_names
+from app.decode.expected import expected
+from tests.decoding import PROVIDERS, SAMPLES, load_sample, sample_names
 
 
 @pytest.mark.parametrize("name", sample_names())
 def test_a_sample_is_read_as_expected(name: str) -> None:
-    request, webhook, expected = load_sample(name)
+    request, webhook, told = load_sample(name)
 
-    assert reads(PROVIDERS[webhook.provider], webhook, request) == expected
+    assert expected(PROVIDERS[webhook.provider], webhook, request) == told
 
 
 def test_every_sample_has_both_of_its_files_and_a_provider_and_every_provider_has_samples() -> None:

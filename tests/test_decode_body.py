@@ -1,13 +1,15 @@
 """From the bytes of a request to a tree: forms, queries, JSON, XML, plain text."""
 
+import re
 from typing import Any
 
 import pytest
 
 from app.decode.body import read_body
+from app.decode.expected import shown
 from app.errors import Unreadable
 from app.events import Reading
-from tests.decoding import FORM, INBOUND, decode, made, request, shown
+from tests.decoding import FORM, INBOUND, decode, made, request
 
 
 @pytest.mark.parametrize(
@@ -54,6 +56,24 @@ def test_form_query_and_json_become_a_tree(body: bytes | str, content_type: str,
 )
 def test_what_is_neither_form_nor_json_nor_xml_is_unreadable(body: bytes | str, content_type: str) -> None:
     with pytest.raises(Unreadable, match=r"neither a form nor JSON nor XML \(content type: "):
+        read_body(request(body, content_type))
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "told"),
+    [
+        (
+            "from=%2B41791234567&message=STOP",
+            "",
+            "(content type: none); it looks like a form, so check the content type.",
+        ),
+        ("a[0].b=1", "text/plain", "(content type: text/plain); it looks like a form, so check the content type."),
+        ("c2VjcmV0YQ==", "text/plain", "(content type: text/plain)."),
+        ("STOP 1=2", "text/plain", "(content type: text/plain)."),
+    ],
+)
+def test_a_form_that_is_not_sent_as_one_is_told(body: str, content_type: str, told: str) -> None:
+    with pytest.raises(Unreadable, match=re.escape(f"neither a form nor JSON nor XML {told}") + "$"):
         read_body(request(body, content_type))
 
 

@@ -1,5 +1,6 @@
 """No line of a provider file without a sample: each is taken away, one at a time, and some sample must notice."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
@@ -9,15 +10,16 @@ import pytest
 from pydantic import ValidationError
 
 from app.decode import decoder, explain_reading, handshaker
+from app.decode.expected import outcome, shown_handshake
 from app.decode.explained import RuleRead
 from app.decode.fields import listed, spelt_one
 from app.decode.folding import VALUE_FIELDS, fold_paths
 from app.errors import BadInput
 from app.events import Status
-from app.provider import EventRule, Provider
+from app.provider import EventRule, Provider, spelt_line
 from app.request import Request
 from app.webhook import Webhook
-from tests.decoding import PROVIDERS, lines, load_sample, outcome, sample_names, shown_handshake, without
+from tests.decoding import PROVIDERS, lines, load_sample, sample_names, without
 
 Sample = tuple[Request, Webhook, dict[str, Any]]
 Told = tuple[dict[str, Any], list[str]]
@@ -26,6 +28,10 @@ Told = tuple[dict[str, Any], list[str]]
 #: what people read, what is not decode's (test_samples and the tests of send show it), and what is looked at below
 ELSEWHERE = {"slug", "name", "page", "channels", "notes", "setup", "secret", "unconfirmed", "retries", "patience",
              "body_limit", "signature", "send", "answers", "statuses"}  # fmt: skip
+
+
+#: for a condition of the last rule that could hold
+KEPT_OUT = {"expect": {"reading": "undecoded", "events": [], "answer": "inbound"}}
 
 
 @cache
@@ -41,7 +47,7 @@ def without_each_line(provider: Provider) -> Iterator[tuple[str, Provider]]:
     whole = provider.model_dump(exclude={"send"}, exclude_unset=True)
     for place in lines({name: value for name, value in whole.items() if name not in ELSEWHERE}):
         with suppress(ValidationError):  # no file can be without this line
-            yield ".".join(map(str, place)), Provider.model_validate({"slug": provider.slug, **without(whole, place)})
+            yield spelt_line(place), Provider.model_validate({"slug": provider.slug, **without(whole, place)})
 
 
 def notices(poorer: Provider, samples: list[Sample], told: list[Told]) -> bool:
@@ -74,6 +80,14 @@ def reader(provider: Provider, webhook: Webhook) -> Callable[[Request], Told]:
     return read
 
 
+def cure(slug: str) -> str:
+    return (
+        f"Add samples in tests/samples/{slug} that need them: for a value or a status, a request that has it; for a"
+        f" condition (when), a request that this condition keeps out, e.g. {json.dumps(KEPT_OUT)}. What stands for"
+        " nothing, leave out of the file."
+    )
+
+
 @pytest.mark.parametrize("slug", sorted(PROVIDERS))
 def test_every_line_of_a_provider_file_is_shown_by_a_sample(slug: str) -> None:
     """A line that can be left out, with no sample noticing, is shown by none."""
@@ -82,14 +96,18 @@ def test_every_line_of_a_provider_file_is_shown_by_a_sample(slug: str) -> None:
 
     unnoticed = [line for line, poorer in without_each_line(PROVIDERS[slug]) if not notices(poorer, samples, told)]
 
-    assert not unnoticed, f"{slug}.toml: no sample notices when these are missing: {'; '.join(unnoticed)}"
+    assert not unnoticed, f"{slug}.toml: no sample notices when these are missing: {'; '.join(unnoticed)}. {cure(slug)}"
 
 
 @pytest.mark.parametrize("slug", sorted(PROVIDERS))
 def test_every_answer_of_a_provider_file_is_wanted_by_a_sample(slug: str) -> None:
     wanted = {expected.get("answer") for _, _, expected in samples_of(slug)}
 
-    assert set(PROVIDERS[slug].answers) - wanted == set()
+    unwanted = sorted(set(PROVIDERS[slug].answers) - wanted)
+
+    assert not unwanted, (
+        f"{slug}.toml: no sample is answered so: {', '.join(unwanted)}; add one to tests/samples/{slug}"
+    )
 
 
 # --- which of them ------------------------------------------------------------------------------------------------
@@ -98,15 +116,15 @@ def test_every_answer_of_a_provider_file_is_wanted_by_a_sample(slug: str) -> Non
 def rows_of(provider: Provider) -> list[str]:
     """What a provider file tells: its handshakes, kinds of events, each place of each value, the status map."""
     provider = fold_paths(provider)
-    rows = [f"handshakes[{number}]" for number, _ in enumerate(provider.handshakes, 1)]
+    rows = [f"handshake {number}" for number, _ in enumerate(provider.handshakes, 1)]
     for number, rule in enumerate(provider.events, 1):
         rows.append(row_of(number, rule))
-        rows.extend(f"{row_of(number, rule)}.{value}" for value in places_of(rule))
+        rows.extend(f"{row_of(number, rule)}, {value}" for value in places_of(rule))
     return rows + [f"statuses.{word}" for word in provider.statuses]
 
 
 def row_of(number: int, rule: EventRule | RuleRead) -> str:
-    return f"events[{number}] ({rule.kind})"
+    return f"rule {number} ({rule.kind})"
 
 
 def places_of(rule: EventRule) -> Iterator[str]:
@@ -120,7 +138,7 @@ def rows_shown(provider: Provider, samples: list[Sample]) -> set[str]:
     shown: set[str] = set()
     for request, webhook, _ in samples:
         explained = explain_reading(provider, webhook, request)
-        shown.update(f"handshakes[{one.number}]" for one in explained.handshakes if not one.lacks)
+        shown.update(f"handshake {one.number}" for one in explained.handshakes if not one.lacks)
         for rule in (rule for rule in explained.rules if rule.reads):
             shown.add(row_of(rule.number, rule))
             shown.update(rows_read(rule))
@@ -131,7 +149,7 @@ def rows_read(rule: RuleRead) -> Iterator[str]:
     for field in rule.fields:
         for place, looked in enumerate(field.looked, 1):
             if looked.value:
-                yield f"{row_of(rule.number, rule)}.{field.name}[{place}] = {looked.path}"
+                yield f"{row_of(rule.number, rule)}, {field.name}[{place}] = {looked.path}"
                 if field.name == "status":
                     yield f"statuses.{looked.value.casefold()}"
 
@@ -142,4 +160,5 @@ def test_every_status_kind_and_place_of_a_provider_file_is_met_in_a_sample(slug:
 
     missing = [row for row in rows if row not in shown]
 
-    assert not missing, f"{slug}.toml: {len(missing)} of {len(rows)} rows are met in no sample: {'; '.join(missing)}"
+    told = f"{slug}.toml: {len(missing)} of {len(rows)} rows are met in no sample: {'; '.join(missing)}"
+    assert not missing, f"{told}. Add a request to tests/samples/{slug} for each."

@@ -8,11 +8,12 @@ from urllib.parse import urlencode
 import pytest
 
 from app.decode import decoder, handshaker
+from app.decode.expected import shown
 from app.decode.opening import opener
 from app.errors import BadInput, Unreadable
 from app.events import Inbound, Reading
 from app.provider import Provider
-from tests.decoding import FORM, INBOUND, decode, made, request, shown, webhook_for
+from tests.decoding import FORM, INBOUND, decode, made, request, webhook_for
 
 
 def opened(tree: Any, *unwrap: dict[str, Any], **fields: Any) -> Any:

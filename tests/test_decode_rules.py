@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from app.decode.expected import shown
 from app.errors import BadInput
 from app.events import Category, Decoded, Inbound, Piece, Reading, Receipt, Status
 from app.provider import EventRule
-from tests.decoding import INBOUND, RECEIPT, decode, made, shown
+from tests.decoding import INBOUND, RECEIPT, decode, made
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from app.decode import check_sample
+from app.decode.expected import shown
 from app.errors import BadInput
 from app.events import Event, Inbound, Receipt
 from app.webhook import Webhook
-from tests.decoding import PROVIDERS, decode, shown
+from tests.decoding import PROVIDERS, decode
 
 CUSTOM = PROVIDERS["custom"]
 

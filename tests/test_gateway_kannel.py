@@ -40,7 +40,7 @@ provider = "kannel"
 url = "http://127.0.0.1:{sendsms}/cgi-bin/sendsms?smsc=operator"
 app_id = "{username}"
 auth = {{ type = "api_key", place = "query", name = "password", token = "${{KANNEL_PASSWORD}}" }}
-feedback = "receipts"
+feedback = "operator-receipts"
 
 [[webhooks]]
 name = "by-get"
@@ -65,6 +65,15 @@ program = "other"
 name = "receipts"
 provider = "kannel"
 type = "feedback"
+scheme = {{ type = "basic", username = "gateway" }}
+secret = "a-pass.word_~"
+
+[[webhooks]]
+name = "operator-receipts"
+provider = "kannel"
+type = "feedback"
+scheme = {{ type = "secret", place = "query", name = "schlüssel" }}
+secret = "Ä %A & %d?"
 """
 
 

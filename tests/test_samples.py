@@ -29,13 +29,16 @@ from app.scheme import (
     TokenScheme,
     schemes_of,
 )
+from app.serve.pasted import read_pasted
 from app.serve.takeover import take_over
 from app.webhook import Webhook
 from tests.conftest import KINDS, fresh_database
-from tests.decoding import PROVIDERS, SAMPLES, sample_names
+from tests.decoding import PROVIDERS, SAMPLES, expectation, sample_names
 from tests.public_keys import the_internet
 from tests.serving import Served, serving
 
+#: of the URLs that the samples are sent to, and signed for
+ORIGIN = "https://hooks.example.com"
 #: what a refused request must leave as it was
 TRACES = (tables.inbound_messages, tables.receipts, tables.messages, tables.consent, tables.ledger, tables.evidence,
           tables.outbox, tables.work_list, tables.raw_requests, tables.seen, tables.inbound_parts, tables.decided_parts)  # fmt: skip
@@ -47,7 +50,7 @@ CALLER_ONLY = (BasicScheme, SecretScheme, BearerScheme, ClientCertificateScheme)
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with (
         fresh_database(request.param, request, tmp_path_factory.mktemp("samples")) as url,
-        serving(url, public_url="https://hooks.example.com") as server,
+        serving(url, public_url=ORIGIN) as server,
     ):
         server.parts.client.request = the_internet  # type: ignore[method-assign]
         yield server
@@ -58,15 +61,13 @@ class Sample:
 
     def __init__(self, name: str) -> None:
         self.slug = name.partition("/")[0]
-        head, _, self.body = (SAMPLES / f"{name}.http").read_bytes().partition(b"\r\n\r\n")
-        line, *headers = head.decode("latin-1").split("\r\n")
-        self.method, self.target, _ = line.split(" ")
-        self.headers = dict(header.split(": ", 1) for header in headers)
-        told = json.loads((SAMPLES / f"{name}.json").read_text("utf-8"))
+        pasted, told = read_pasted((SAMPLES / f"{name}.http").read_bytes()), expectation(name)
+        self.method, self.headers, self.body = pasted.method, pasted.headers, pasted.body
         self.expect: Mapping[str, Any] = told["expect"]
         # samples may tell of one message in two ways; an account of its own keeps each to itself
         self.webhook = Webhook(**{"name": self.slug, "provider": self.slug, "account": name} | told["webhook"])
         self.url: str = told["url"]
+        self.target = self.url.removeprefix(ORIGIN)
         self.now = datetime.fromisoformat(told["now"]) if "now" in told else None
 
     @property

@@ -94,6 +94,7 @@ def test_request_answer_and_id_are_shown(provider: FakeProvider) -> None:
             201, {"content-type": "application/json", "content-length": "36"}, '{"sid": "SM1", "to": "+14155550100"}'
         ),
         trial.calls[0].seconds,
+        left=True,
     )
     assert trial == Trial(True, "SM1", "sid", trial.seconds, "", "", (call,))
     assert 0 <= trial.calls[0].seconds <= trial.seconds
@@ -210,15 +211,21 @@ def test_what_the_provider_says_has_its_mend(
 
 
 @pytest.mark.parametrize(
-    ("given", "mend"),
+    ("given", "mend", "left"),
     [
-        ({"seconds": 0.3}, "took the request and did not answer in time, so the message may have left"),
-        ({"allowed": ()}, "is a private address; where that is meant, add it to TEXTBACK_ALLOWED_PRIVATE_DESTINATIONS"),
-        ({"resolve": nowhere}, "The name of the host is not known: look for a slip in url"),
+        ({"seconds": 0.3}, "took the request and did not answer in time, so the message may have left", True),
+        (
+            {"allowed": ()},
+            "is a private address; where that is meant, add it to TEXTBACK_ALLOWED_PRIVATE_DESTINATIONS",
+            False,
+        ),
+        ({"resolve": nowhere}, "The name of the host is not known: look for a slip in url", False),
     ],
     ids=["time-out", "private address", "unknown host"],
 )
-def test_what_keeps_it_from_being_reached_has_its_mend(provider: FakeProvider, given: Any, mend: str) -> None:
+def test_what_keeps_it_from_being_reached_has_its_mend(
+    provider: FakeProvider, *, given: Any, mend: str, left: bool
+) -> None:
     provider.plan.append(HANG)
     port = provider.port
     url = f"http://provider.example:{port}/send" if "resolve" in given else f"{provider.url}/send"
@@ -226,7 +233,7 @@ def test_what_keeps_it_from_being_reached_has_its_mend(provider: FakeProvider, g
     trial = tried(credential(url=url), **given)
 
     assert mend in trial.mend
-    assert (trial.taken, [call.answer for call in trial.calls]) == (False, [None])
+    assert (trial.taken, [(call.answer, call.left) for call in trial.calls]) == (False, [(None, left)])
 
 
 def test_a_port_where_nobody_listens_is_told(provider: FakeProvider) -> None:
@@ -274,6 +281,7 @@ def test_a_client_certificate_that_is_refused_or_missing_is_told(
     http._verifying.cache_clear()
     assert "does not accept the client_certificate: register it there" in refused.mend
     assert "wants to see a client certificate: give the credential a client_certificate" in missing.mend
+    assert [call.left for trial in (refused, missing) for call in trial.calls] == [False, False]
 
 
 def test_tls_to_a_port_without_it_is_told() -> None:
@@ -369,7 +377,7 @@ def test_a_call_for_a_token_that_takes_too_long_is_told(provider: FakeProvider, 
 
     assert trial.problem == "no access token within 0.2 s"
     assert "did not answer in time, and nothing has left" in trial.mend
-    assert [(call.purpose, call.answer) for call in trial.calls] == [("access token", None)]
+    assert [(call.purpose, call.answer, call.left) for call in trial.calls] == [("access token", None, True)]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Our outgoing requests are what the providers' documentation asks for, and their answers are understood.
 
-`vendors/<provider>.json` says in our own words what the documented request looks like; see its README.
+`vendors/<provider>.json` says in our own words what the documented request looks like, and what an operator registers
+to send it; see the README there.
 """
 
 import asyncio
@@ -13,11 +14,10 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 import vonage_messages.models as vonage_messages
 from jsonschema import Draft202012Validator
-from pydantic import SecretStr
 from sinch.domains.conversation.models.v1.messages.internal.request import SendMessageRequest
 from sinch.domains.sms.models.v1.shared.text_request import TextRequest
 
-from app.credential import ApiKeyAuth, BasicAuth, BearerAuth, Credential, MacAuth, OAuthAuth
+from app.credential import Credential, OAuthAuth
 from app.provider import load_providers
 from app.send.answer import at, steps_of
 from app.send.connection import Answer
@@ -31,47 +31,6 @@ PROVIDERS = load_providers(CONFIG_DIR)
 SENDING = [(slug, channel) for slug, provider in PROVIDERS.items() for channel in provider.send]
 FEEDBACK = "https://hooks.example.com/in/acme"
 
-SECRET = SecretStr("c2VjcmV0")
-BASIC = BasicAuth(username="alice", password=SECRET)
-BEARER = BearerAuth(token=SECRET)
-ACCESS_KEY = BearerAuth(token=SECRET, prefix="AccessKey")
-PASSWORD = ApiKeyAuth(name="password", token=SECRET, place="query")
-
-#: what an operator registers, besides name, provider and channel
-REGISTERED: dict[str, dict[str, Any]] = {
-    "azure": {"app_id": "acme", "auth": MacAuth(secret=SECRET)},
-    "bandwidth": {"app_id": "9900000", "auth": BASIC, "parameters": {"application_id": "93de2206"}},
-    "bird": {"auth": ACCESS_KEY, "parameters": {"workspace": "w1", "channel": "c1"}},
-    "clickatell": {"auth": ApiKeyAuth(name="Authorization", token=SECRET)},
-    "google-rbm": {
-        "auth": OAuthAuth(url="https://oauth2.googleapis.com/token"),
-        "parameters": {"region": "europe", "agent": "acme_agent"},
-    },
-    "gupshup": {"app_id": "Acme", "auth": ApiKeyAuth(name="apikey", token=SECRET)},
-    "gupshup-sms": {"app_id": "2000000000", "auth": PASSWORD},
-    "infobip": {
-        "app_id": "xyz",
-        "auth": BearerAuth(token=SECRET, prefix="App"),
-        "parameters": {"sms_sender": "Acme"},
-    },
-    "jasmin": {"app_id": "acme", "auth": PASSWORD, "url": "http://gateway.example:1401/send"},
-    "kannel": {"app_id": "acme", "auth": PASSWORD, "url": "http://gateway.example:13013/cgi-bin/sendsms"},
-    "messagebird": {"auth": ACCESS_KEY},
-    "plivo": {"app_id": "MA123", "auth": BASIC},
-    "signalwire": {
-        "app_id": "b08dacad-a0ff-4a1c-9d6c-0f2b8d3e4c5f",
-        "auth": BASIC,
-        "parameters": {"space": "acme"},
-    },
-    "sinch": {"app_id": "plan", "auth": BEARER},
-    "sinch-conversation": {"app_id": "01APP", "auth": BASIC, "parameters": {"region": "eu", "project": "p1"}},
-    "telnyx": {"auth": BEARER, "parameters": {"messaging_profile_id": "40017a5f"}},
-    "twilio": {"app_id": f"AC{'0' * 32}", "auth": BASIC},
-    "vonage": {"auth": BASIC},
-    "vonage-messages": {"auth": BASIC},
-    "whatsapp": {"auth": BEARER, "parameters": {"version": "v23.0", "phone_number_id": "106540352242922"}},
-}
-
 TEXTS = {
     "plain": "You are unsubscribed",
     "unicode": "Grüße, 你好 🎉 “x”",
@@ -84,14 +43,40 @@ SUGGESTIONS: tuple[dict[str, str], ...] = (
 )
 
 
+def description(slug: str) -> dict[str, Any]:
+    path = VENDORS / f"{slug}.json"
+    if not path.exists():
+        pytest.fail(
+            f"{slug} sends; describe its request in tests/vendors/{slug}.json, see the README there", pytrace=False
+        )
+    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return found
+
+
 def documented(slug: str, channel: str) -> dict[str, Any]:
-    description = json.loads((VENDORS / f"{slug}.json").read_text("utf-8"))
-    found: dict[str, Any] = description["requests"][channel]
+    requests: dict[str, dict[str, Any]] = description(slug)["requests"]
+    if channel not in requests:
+        pytest.fail(
+            f'{slug} sends {channel}; describe that request in tests/vendors/{slug}.json, under "requests"',
+            pytrace=False,
+        )
+    return requests[channel]
+
+
+def registered(slug: str) -> dict[str, Any]:
+    """What an operator registers, besides name, provider and channel."""
+    told = description(slug)
+    if "registered" not in told:
+        told_where = f'tests/vendors/{slug}.json, under "registered"'
+        pytest.fail(
+            f"say in {told_where}, what its credential has: auth, app_id, …; see the README there", pytrace=False
+        )
+    found: dict[str, Any] = told["registered"]
     return found
 
 
 def sender(slug: str, channel: str, feedback_url: str = "") -> Courier:
-    given = Credential(name="acme", provider=slug, channel=channel, **REGISTERED[slug])
+    given = Credential.model_validate({"name": "acme", "provider": slug, "channel": channel, **registered(slug)})
     return courier(given, PROVIDERS[slug], feedback_url=feedback_url)
 
 
@@ -119,13 +104,21 @@ def proved(carrier: Courier, sent: Outgoing) -> Outgoing:
 # --- every provider -----------------------------------------------------------------------------------------------
 
 
-def test_every_provider_that_sends_is_described() -> None:
+def test_nothing_is_described_that_no_provider_file_sends() -> None:
     described = {
-        (path.stem, channel) for path in VENDORS.glob("*.json") for channel in json.loads(path.read_text())["requests"]
+        (path.stem, channel) for path in VENDORS.glob("*.json") for channel in description(path.stem)["requests"]
     }
 
-    assert described == set(SENDING)
-    assert set(REGISTERED) == {slug for slug, _ in SENDING}
+    assert described - set(SENDING) == set()
+
+
+def test_what_is_not_described_says_what_to_write() -> None:
+    with pytest.raises(
+        pytest.fail.Exception, match=r"nobody sends; describe its request in tests/vendors/nobody\.json"
+    ):
+        registered("nobody")
+    with pytest.raises(pytest.fail.Exception, match=r"twilio sends fax; describe that request in tests/vendors/twilio"):
+        documented("twilio", "fax")
 
 
 @pytest.mark.parametrize("rich", [False, True], ids=["bare", "rich"])

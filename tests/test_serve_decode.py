@@ -129,7 +129,7 @@ def test_bytes_come_as_base64_and_headers_and_query_count(served: Served) -> Non
         ({"body": "{}", "raw_id": "1", "provider": "twilio"}, 404, "There is no stored request of this id"),
         ({"body": "{}", "webhook": "nobody"}, 404, "There is no webhook named nobody."),
         ({"raw_id": "1"}, 404, "There is no stored request of this id"),
-        ({"body": "{}", "provider": "acme"}, 422, "there is no provider 'acme'; choose from "),
+        ({"body": "{}", "provider": "nobody"}, 422, "there is no provider 'nobody'; choose from "),
         ({"body": "{}", "provider": "custom"}, 422, 'provider "custom" reads what a payload says: give the payload'),
         ({"body": "{}", "provider": "twilio", "feedback_payload": "{}"}, 422, "needs no payload"),
         ({"body": "{}", "payload": '{"t":"{{inboundMesage}}"}'}, 422, "payload: {{inboundMesage}} is no placeholder here"),
@@ -292,7 +292,7 @@ def test_words_of_receipts_come_with_options(run: Run, tmp_path: Path) -> None:
         (("--payload", "template.json", "--status", "x"), "--status 'x' has no =; write --status 'name=value'."),
         (("--payload", "template.json", "--status", "x=y"), "statuses.x: "),
         (("--provider", "twilio", "--header", "x"), "--header 'x' has no :"),
-        (("--provider", "acme"), "there is no provider 'acme'"),
+        (("--provider", "nobody"), "there is no provider 'nobody'"),
         (("--webhook", "nobody"), "There is no webhook named nobody."),
         (("--payload", "latin"), "latin is not text in UTF-8"),
     ],
@@ -321,6 +321,71 @@ def test_a_sample_file_decodes_to_what_the_door_hears(run: Run, name: str) -> No
     assert [event["kind"] for event in found["events"]] == [event["kind"] for event in expect.get("events", [])]
     assert found["is_handshake"] is ("handshake" in expect)
     assert result.exit_code == (0 if found["events"] else 1)
+
+
+# --- what is expected of a sample ---------------------------------------------------------------------------------
+
+
+def expect_of(run: Run, *words: str) -> tuple[dict[str, Any], list[str]]:
+    """The file that is printed, and what is said beside it."""
+    result = run("decode", *words, "--expect")
+    assert result.exit_code == 0
+    return json.loads(result.stdout), result.stderr.splitlines()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "twilio/inbound__keyword_stop",
+        "infobip/inbound__stop_and_start",
+        "infobip/other__empty",
+        "vonage/inbound__part_1",
+        "vonage/handshake__get",
+        "whatsapp/handshake__challenge",
+        "azure/handshake__cloud_events",
+    ],
+)
+def test_what_is_expected_of_a_sample_is_printed_as_its_file_tells_it(run: Run, name: str) -> None:
+    _, _, expect = load_sample(name)
+
+    told, _ = expect_of(run, str(SAMPLES / f"{name}.http"), "--provider", name.partition("/")[0])
+
+    assert told["expect"] == expect
+
+
+def test_what_is_left_open_is_told_beside_the_file(run: Run, tmp_path: Path) -> None:
+    signed = file_of(tmp_path, "GET /in/twilio?a=1 HTTP/1.1\nHost: x\n\n", "signed.http")
+    several = file_of(tmp_path, "POST /in/vonage HTTP/1.1\nHost: x\n\na=1", "several.http")
+    expect = {"reading": "undecoded", "events": [], "answer": "inbound"}
+
+    twilio, sentences = expect_of(run, signed, "--provider", "twilio")
+    vonage, more = expect_of(run, several, "--provider", "vonage")
+    meta, _ = expect_of(run, str(SAMPLES / "whatsapp/handshake__challenge.http"), "--provider", "whatsapp")
+
+    assert twilio == {
+        "webhook": {"type": "both", "secret": "…"},
+        "url": "https://hooks.example.com/in/twilio?a=1",
+        "expect": expect,
+    }
+    assert [sentence.partition(":")[0] for sentence in sentences[1:]] == ["secret", "url"]
+    assert meta["webhook"] == {"type": "both", "secret": "…", "verify_token": "our-own-word"}
+    assert vonage["webhook"] == {"type": "both", "scheme": {"type": "…"}, "secret": "…"}
+    assert more[0].endswith("it looks like a form, so check the content type.")
+    assert more[1].startswith("scheme: the provider offers several")
+
+
+def test_what_a_webhook_says_stands_in_the_file_without_its_secret(run: Run, served: Served, tmp_path: Path) -> None:
+    scheme = {"type": "secret", "name": "x"}
+    told = {"provider": "custom", "payload": PAYLOAD, "region": "CH", "secret": "hush", "scheme": scheme}
+    assert served.ask("POST", "/v1/webhooks", {"name": "signed", **told}).status == 201
+    file = file_of(tmp_path, f"POST /in/custom HTTP/1.1\nContent-Type: application/json\n\n{BODY}", "sample.http")
+
+    found, sentences = expect_of(run, file, "--webhook", "signed")
+
+    scheme |= {"place": "header", "prefix": ""}
+    assert found["webhook"] == {"type": "inbound", "secret": "…", "region": "CH", "scheme": scheme, "payload": PAYLOAD}
+    assert found["expect"]["events"] == [{"kind": "inbound", "provider_id": "7", "address": ALICE, "text": "STOP"}]
+    assert sentences == ["secret: the one that this sample is signed with"]
 
 
 def test_an_item_that_cannot_be_read_is_told(run: Run, tmp_path: Path) -> None:

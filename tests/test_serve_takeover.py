@@ -88,7 +88,7 @@ def test_a_credential_whose_receipts_would_come_nowhere_sends_all_the_same(
             "event": "receipts of a credential come nowhere",
             "log_level": "warning",
             "credential": "acme",
-            "reason": f"credential acme: {reason}",
+            "reason": reason,
         }
     ]
 

@@ -170,22 +170,38 @@ def test_without_a_sender_nobody_is_asked(acme: Served, provider: FakeProvider) 
     assert provider.requests == []
 
 
-def test_a_credential_that_cannot_send_says_why(acme: Served, provider: FakeProvider) -> None:
-    def settings(old: str, new: str) -> None:
-        changed = sa.func.replace(tables.credentials.c.settings, old, new)
-        acme.write(lambda conn: conn.execute(tables.credentials.update().values(settings=changed)) and None)
+def change(served: Served, old: str, new: str) -> None:
+    """Something in the stored credential, as no check of ours would let through."""
+    changed = sa.func.replace(tables.credentials.c.settings, old, new)
+    served.write(lambda conn: conn.execute(tables.credentials.update().values(settings=changed)) and None)
 
-    settings('"provider":"twilio"', '"provider":"gone"')
+
+@pytest.mark.parametrize(("status", "first"), [(201, ""), (401, "The provider does not know the caller.")])
+def test_a_message_leaves_without_a_webhook_for_its_receipts_as_replies_do(
+    acme: Served, provider: FakeProvider, status: int, first: str
+) -> None:
+    change(acme, '"feedback":null', '"feedback":"nobody"')
+    provider.plan.append(answer(status, {"sid": "SM1"}))
+
+    found = acme.ask("POST", PATH, WANTED)
+
+    (sent,) = provider.requests
+    assert (found.status, found.json["taken"], "StatusCallback" in sent.form) == (200, status == 201, False)
+    assert found.json["mend"].startswith(first)
+    assert found.json["mend"].endswith(
+        "The provider is told no URL for its receipts, so none will come: there is no webhook 'nobody' for its feedback."
+    )
+
+
+def test_a_credential_that_cannot_send_says_why(acme: Served, provider: FakeProvider) -> None:
+    change(acme, '"provider":"twilio"', '"provider":"gone"')
     without_file = acme.ask("POST", PATH, WANTED)
-    settings('"provider":"gone"', '"provider":"twilio"')
-    settings('"feedback":null', '"feedback":"nobody"')
-    without_webhook = acme.ask("POST", PATH, WANTED)
-    settings('"channel":"sms"', '"channel":"pigeon"')
+    change(acme, '"provider":"gone"', '"provider":"twilio"')
+    change(acme, '"channel":"sms"', '"channel":"pigeon"')
     unusable = acme.ask("POST", PATH, WANTED)
 
-    assert [each.status for each in (without_file, without_webhook, unusable)] == [409, 409, 409]
+    assert [each.status for each in (without_file, unusable)] == [409, 409]
     assert "Nothing can be sent through it: credential acme: gone has no way to send sms" in without_file.json["detail"]
-    assert "there is no webhook 'nobody' for its feedback" in without_webhook.json["detail"]
     assert "credential 'acme'" in unusable.json["detail"]
     assert provider.requests == []
 
@@ -267,7 +283,25 @@ def test_the_command_shows_a_request_that_was_never_answered(run: Run, provider:
 
     result = run("verify", "house", "--number", ALICE, "--from", "ACME")
 
-    assert "--- message: no answer\n" in result.stdout
+    assert titles(result.stdout) == ["--- message: sent", "--- message: no answer"]
+
+
+def test_the_command_says_that_nothing_left(
+    run: Run, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TEXTBACK_ALLOWED_PRIVATE_DESTINATIONS", "")
+
+    forbidden = run("verify", "house", "--number", ALICE, "--from", "ACME")
+    run("apply", file_of(tmp_path, HOUSE.format(url=provider.url).replace("{{message}}", "{{$number(message)}}")))
+    unmade = run("verify", "house", "--number", ALICE, "--from", "ACME")
+
+    assert titles(forbidden.stdout) == ["--- message: would be sent", "--- message: not sent"]
+    assert titles(unmade.stdout) == ["--- message: not sent"]
+    assert (forbidden.exit_code, unmade.exit_code, provider.requests) == (1, 1, [])
+
+
+def titles(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith("--- ")]
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ _CHARSET = re.compile(r"charset=\"?([a-z0-9_-]+)")
 _CHARSETS = frozenset(
     {"iso-8859-1", "latin1", "us-ascii", "windows-1252", "utf-16", "utf-16be", "utf-16le", "utf-16-be", "utf-16-le"}
 )
+_LIKE_A_FORM = re.compile(rb"[A-Za-z0-9_.%[\]-]{1,100}=[^=\s]")
 _BLANKS_AND_MARK = b"\xef\xbb\xbf \t\r\n"
 
 Plain = Literal["never", "else", "unless claimed"]
@@ -86,7 +87,8 @@ def _json_or_xml(request: Request) -> Any:
         return _json(request)
     except ValueError:
         kind = request.content_type[:60] or "none"
-        raise Unreadable(f"The body is neither a form nor JSON nor XML (content type: {kind}).") from None
+        hint = "; it looks like a form, so check the content type" if _LIKE_A_FORM.match(body) else ""
+        raise Unreadable(f"The body is neither a form nor JSON nor XML (content type: {kind}){hint}.") from None
 
 
 def _json(request: Request) -> Any:

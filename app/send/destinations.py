@@ -32,6 +32,8 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 #: public by the letter, and yet the door to a cloud's own metadata: Azure's wire server, Oracle's
 _METADATA = (ipaddress.IPv4Network("168.63.129.16/32"), ipaddress.IPv4Network("192.0.0.0/24"))
 
+_PLAIN = "would be called over plain http"
+
 
 class Origin(NamedTuple):
     """Whom to call."""
@@ -120,6 +122,22 @@ class Destinations:
             asking.add_done_callback(lambda task: self._answered(origin, task))
         return await asyncio.shield(asking)
 
+    def refusal(self, url: str) -> str:
+        """Why this URL is never called, as far as that is known without the DNS; empty: nothing speaks against it.
+
+        Raises BadInput where it is none.
+        """
+        origin = place(url).origin
+        addresses = _literal(origin.host)
+        try:
+            for address in addresses:
+                self._judge(origin, address)
+        except SendFailed as failed:
+            return str(failed)
+        # a name may lead into an allowed network, where plain http is fine
+        unknown = not addresses and not self._networks and origin.host.rstrip(".") not in self._hosts
+        return str(_forbidden(origin, _PLAIN)) if unknown and origin.scheme != "https" else ""
+
     def _answered(self, origin: Origin, task: "asyncio.Task[tuple[str, ...]]") -> None:
         del self._asking[origin]
         if not task.cancelled() and task.exception() is None:
@@ -145,7 +163,17 @@ class Destinations:
         if not is_public(plain):
             raise _forbidden(origin, "is a private address")
         if origin.scheme != "https":
-            raise _forbidden(origin, "would be called over plain http")
+            raise _forbidden(origin, _PLAIN)
+
+
+def _literal(host: str) -> list[str]:
+    """The addresses of a host that is written as one, however oddly, or that is this machine by its name (RFC 6761)."""
+    if re.fullmatch(r"(?:.*\.)?localhost\.?", host):
+        return ["127.0.0.1"]
+    try:
+        return [str(entry[4][0]) for entry in socket.getaddrinfo(host, None, flags=socket.AI_NUMERICHOST)]
+    except OSError:
+        return []
 
 
 def _unwrapped(address: IP) -> IP:

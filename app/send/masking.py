@@ -1,8 +1,8 @@
 """What a person may see of a request and its answer: everything but secrets, which become three stars.
 
 A secret is what the credential holds as one, wherever and however spelt it turns up; the header that proves the
-request; and what stands under a telltale name, because providers without a standard authentication want their password
-in the URL or in the payload.
+request; the webhook's token and secret in the URL that the provider is told; and what stands under a telltale name,
+because providers without a standard authentication want their password in the URL or in the payload.
 """
 
 import base64
@@ -10,9 +10,10 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from html import escape
 from typing import Any
-from urllib.parse import quote, quote_plus, unquote
+from urllib.parse import unquote, urlsplit
 
 import orjson
 from pydantic import SecretStr
@@ -33,6 +34,12 @@ _OPEN_ANSWERED = frozenset({
 _OPEN_HEADERS = frozenset({"content-type", "charset", "accept"})
 #: shorter ones occur by chance: words of a header's value, and what stands under a telltale name
 _TELLING_WORD, _TELLING_VALUE = 8, 4
+#: a percent sign, encoded at most twice, and before or after that doubled, as Kannel wants it
+_PERCENT = "(?:%(?:25){{0,2}}){{1,{}}}"
+#: characters that a byte of a secret may take: %2525%252540
+_LONGEST_SPELLING = 12
+#: half of a surrogate pair may have been given as a secret
+_UTF_8 = ("utf-8", "surrogatepass")
 
 _NAME = (
     r"(?<![\w.-])(?:[\w.-]*(?:passw|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|credential|signature)[\w.-]*"
@@ -54,7 +61,7 @@ class Mask:
 
     secrets: re.Pattern[str] | None
     longest: int
-    """Characters of the longest secret."""
+    """Characters of the longest secret, however it is spelt."""
     proof: Mapping[str, str]
     """Headers that prove a request, in lower case, and what stands before the secret in each."""
     own: frozenset[str]
@@ -86,15 +93,23 @@ class Mask:
         return self.text(value)
 
 
-def mask(credential: Credential, proof: Mapping[str, str], fetched: tuple[str, ...] = ()) -> Mask:
-    """The mask of a credential. `fetched`: access tokens that came in on the way. `proof`: see `Mask`."""
-    found = {spelt for secret in (*_secrets(credential), *fetched) if secret for spelt in _spellings(secret)}
+def mask(credential: Credential, proof: Mapping[str, str], others: tuple[str, ...] = ()) -> Mask:
+    """The mask of a credential. `others`: what else is secret here, such as access tokens. `proof`: see `Mask`."""
+    found = {secret for secret in (*_secrets(credential), *others) if secret}
     # the longest first: what is a part of another secret must not leave the rest of that
     ordered = sorted(found, key=lambda text: (-len(text), text))
-    pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+    pattern = re.compile("|".join(map(_in_any_spelling, ordered))) if ordered else None
     own = frozenset(name.lower() for name in credential.headers) - _OPEN_HEADERS
-    longest = len(ordered[0]) if ordered else 0
+    longest = max((len(secret.encode(*_UTF_8)) for secret in found), default=0) * _LONGEST_SPELLING
     return Mask(pattern, longest, {name.lower(): prefix for name, prefix in proof.items()}, own)
+
+
+def secrets_of(url: str) -> tuple[str, ...]:
+    """What is secret in a webhook's URL: its last step, the user and password before the host, and its query."""
+    parts = urlsplit(url)
+    userinfo = parts.netloc.rpartition("@")[0]
+    found = (parts.path.rpartition("/")[2], userinfo, userinfo.partition(":")[2], parts.query.partition("=")[2])
+    return tuple(unquote(each) for each in found if each)
 
 
 def token_request(body: bytes, hidden: Mask) -> str:
@@ -158,13 +173,23 @@ def _hidden(node: Any, name: str = "") -> Iterator[str]:
                 yield from _hidden(value, key)
 
 
-def _spellings(secret: str) -> set[str]:
-    """As it is, and as it stands in a URL, a form, JSON and XML."""
-    return {
-        secret,
-        quote(secret, safe=""),
-        quote_plus(secret),
-        json.dumps(secret)[1:-1],
-        json.dumps(secret, ensure_ascii=False)[1:-1],
-        escape(secret),
-    }
+def _in_any_spelling(secret: str) -> str:
+    return "".join(map(_spellings, re.findall("%+|[^%]", secret)))
+
+
+@cache
+def _spellings(sign: str) -> str:
+    """A character as it is, and as URLs, forms, JSON and XML write it, or one within the other.
+
+    Several percent signs are one pattern: with one for each, a text full of them would take forever to search.
+    """
+    if sign.isascii() and sign.isalnum():
+        return sign
+    if sign.startswith("%"):
+        return _PERCENT.format(2 * len(sign))
+    in_url = "".join(f"{_PERCENT.format(2)}{byte:02X}" for byte in sign.encode(*_UTF_8))
+    written = {sign, json.dumps(sign)[1:-1], f"\\{sign}", escape(sign), f"&#{ord(sign)};", f"&#x{ord(sign):x};"}
+    written |= {"+"} if sign == " " else set()
+    # the longest first, or the rest of an ampersand would be left
+    spelt = (re.escape(each) for each in sorted(written, key=len, reverse=True))
+    return f"(?i:{in_url}|{'|'.join(spelt)})"

@@ -4,6 +4,7 @@ It goes the way of every reply, through a courier of its own, so that no kept to
 fault. Nothing is recorded, and nothing is logged: whoever asked gets it all, without the secrets.
 """
 
+import ssl
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,9 +17,9 @@ from app.provider import Provider
 from app.send.advice import Tried, advice
 from app.send.connection import Answer
 from app.send.courier import Courier, courier, deliver
-from app.send.destinations import Destinations
+from app.send.destinations import Destinations, Origin
 from app.send.http import Client
-from app.send.masking import Mask, mask, token_answer, token_request
+from app.send.masking import Mask, mask, secrets_of, token_answer, token_request
 from app.send.render import Message, Outgoing, send_rules
 from app.sending import Send
 
@@ -27,7 +28,7 @@ Purpose = Literal["access token", "message"]
 
 @dataclass(frozen=True, slots=True)
 class ShownRequest:
-    """A request as it was sent, secrets as ***."""
+    """A request as it was sent, or would have been, secrets as ***."""
 
     method: str
     url: str
@@ -55,6 +56,8 @@ class TriedCall:
     answer: ShownAnswer | None
     """None: none came."""
     seconds: float
+    left: bool
+    """Whether anything of the request has left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ class _Exchange:
     began: float
     answer: Answer | None = None
     ended: float | None = None
+    left: bool = False
 
 
 @dataclass(slots=True)
@@ -108,9 +112,18 @@ class _Witness(Client):
         self._course.exchanges.append(exchange)
         try:
             exchange.answer = await super().request(method, url, headers, body, **options)
+        except SendFailed as failed:
+            exchange.left = failed.departed
+            raise
         finally:
             exchange.ended = time.perf_counter()
         return exchange.answer
+
+    async def _open_connection(self, origin: Origin, tls: ssl.SSLContext | None) -> Any:
+        """As of any client. It is written to at once; a call that is broken off later tells nobody how far it got."""
+        opened = await super()._open_connection(origin, tls)
+        self._course.exchanges[-1].left = True
+        return opened
 
 
 async def try_out(
@@ -145,7 +158,7 @@ def _told(tried: Tried, carrier: Courier, course: _Course, failure: SendFailed |
     if last is not None:
         tried = tried._replace(purpose=last.purpose, request=last.request, answer=last.answer)
     found = carrier.read(last.answer, datetime.now(UTC)) if failure is None and last and last.answer else ""
-    hidden = _mask(tried, course.exchanges)
+    hidden = _mask(tried, course.exchanges, carrier.made_of[1])
     return Trial(
         taken=failure is None,
         message_id=hidden.sentence(found),
@@ -157,7 +170,7 @@ def _told(tried: Tried, carrier: Courier, course: _Course, failure: SendFailed |
     )
 
 
-def _mask(tried: Tried, exchanges: Sequence[_Exchange]) -> Mask:
+def _mask(tried: Tried, exchanges: Sequence[_Exchange], feedback_url: str) -> Mask:
     proof = _proof(tried.credential, tried.rules)
     known = mask(tried.credential, proof)
     sent = [e.request.headers for e in exchanges if e.purpose == "message"]
@@ -167,7 +180,7 @@ def _mask(tried: Tried, exchanges: Sequence[_Exchange]) -> Mask:
         for name, value in headers.items()
         if name.lower() in known.proof
     }
-    return mask(tried.credential, proof, tuple(tokens))
+    return mask(tried.credential, proof, (*tokens, *secrets_of(feedback_url)))
 
 
 def _proof(credential: Credential, rules: Send) -> dict[str, str]:
@@ -196,6 +209,7 @@ def _shown(exchange: _Exchange, hidden: Mask) -> TriedCall:
         ShownRequest(request.method, hidden.text(request.url), hidden.headers(request.headers), body),
         answer and _shown_answer(answer, hidden, for_token=for_token),
         round(ended - exchange.began, 3),
+        exchange.left,
     )
 
 

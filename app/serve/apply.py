@@ -190,9 +190,9 @@ def _problems(before: Registered, catalogue: Catalogue, wanted: ApplyFile) -> It
     credentials = stored | {c.name for c in wanted.credentials}
     replies = {**before.replies, **wanted.replies}
     for name, reply in wanted.replies.items():
-        yield from faults("reply", name, partial(_check_words, [reply]))
+        yield from faults("reply", name, partial(check_words, [reply]))
     for webhook in wanted.webhooks:
-        yield from faults("webhook", webhook.name, partial(_check_words, _replies(webhook)))
+        yield from faults("webhook", webhook.name, partial(check_words, given_replies(webhook)))
     for webhook in _touched(before, wanted):
         check = partial(_check_webhook, catalogue, webhook, credentials, replies)
         yield from faults("webhook", webhook.name, check)
@@ -221,10 +221,11 @@ def _touched(before: Registered, wanted: ApplyFile) -> Iterator[Webhook]:
 
 
 def _named_replies(webhook: Webhook) -> set[str]:
-    return {reply[1:] for reply in _replies(webhook) if isinstance(reply, str) and reply.startswith("@")}
+    return {reply[1:] for reply in given_replies(webhook) if isinstance(reply, str) and reply.startswith("@")}
 
 
-def _replies(webhook: Webhook) -> list[str | Reply]:
+def given_replies(webhook: Webhook) -> list[str | Reply]:
+    """The replies of its keyword lists, texts and names (`@name`)."""
     replies = [webhook.keywords.of(category).reply for category in Category if category is not Category.CUSTOM]
     replies += [custom.reply for custom in webhook.keywords.custom]
     return [reply for reply in replies if reply]
@@ -254,7 +255,8 @@ def check_feedback(credential: Credential, types: Mapping[str, str]) -> None:
         raise BadInput(f"its feedback goes to webhook '{credential.feedback}', which is of type inbound; make it both.")
 
 
-def _check_words(replies: Iterable[str | Reply]) -> None:
+def check_words(replies: Iterable[str | Reply]) -> None:
+    """Raises BadInput for a reply with a place that could never be filled in."""
     for reply in replies:
         for text in (reply,) if isinstance(reply, str) else (reply.text, reply.fallback):
             check_text(text)

@@ -1,14 +1,13 @@
 """What `textback check` looks at before anybody calls.
 
-Provider files, the database, what is registered, keywords, the clock. A problem keeps something from working; a warning
-is for a person to decide; a note says what a provider's documentation leaves open.
+Provider files, the database, what is registered, keywords, the clock; `app.serve.checkup_sending` looks at what leaves.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 from app.errors import BadInput
 from app.interpret import unreachable
@@ -19,6 +18,8 @@ from app.record.registry import Registered
 from app.scheme import ClientCertificateScheme, needs_secret, schemes_of, signs_url
 from app.send import Destinations
 from app.serve.apply import Catalogue, check_credential, check_feedback, faults, webhook_types
+from app.serve.checkup_sending import check_leaving, check_replies
+from app.serve.finding import Finding, note, problem, warning
 from app.serve.terminal import open_vault
 from app.settings import CONFIG_DIR, Settings
 from app.switchboard import Switchboard, doubts
@@ -28,42 +29,27 @@ from app.webhook import Pack, Webhook, load_packs
 _APART = timedelta(seconds=30)
 
 
-class Finding(NamedTuple):
-    """One sentence, with its mend."""
-
-    level: Literal["problem", "warning", "note"]
-    sentence: str
-
-
 def checkup(settings: Settings, database: Database) -> Iterator[Finding]:
     """Everything that can be found without calling anybody."""
     providers, faults = _providers(CONFIG_DIR / "providers")
     yield from faults
-    try:
-        Destinations(settings.allowed_private_destinations)
-    except BadInput as error:
-        yield _problem(str(error))
+    destinations, fault = _destinations(settings)
+    yield from fault
     if not schema.is_current(database):
-        yield _problem("The database does not have the revision of this textback; run: textback migrate")
+        yield problem("The database does not have the revision of this textback; run: textback migrate")
         return
     yield from _clock(database)
     try:
         packs, vault = load_packs(CONFIG_DIR), open_vault(settings)
         registered = database.read_now(lambda conn: registry.load(conn, vault))
     except BadInput as error:
-        yield _problem(str(error))
+        yield problem(str(error))
         return
     yield from _credentials(registered, Catalogue(providers, packs))
+    yield from _leaving(registered, providers, settings, destinations)
+    yield from check_replies(registered)
     yield from _webhooks(registered, Switchboard(providers, packs, settings), settings, packs)
     yield from _unconfirmed(registered, providers)
-
-
-def _problem(sentence: str) -> Finding:
-    return Finding("problem", sentence)
-
-
-def _warning(sentence: str) -> Finding:
-    return Finding("warning", sentence)
 
 
 def _providers(folder: Path) -> tuple[dict[str, Provider], list[Finding]]:
@@ -72,8 +58,15 @@ def _providers(folder: Path) -> tuple[dict[str, Provider], list[Finding]]:
         try:
             found[path.stem] = load_provider(path)
         except BadInput as error:
-            faults.append(_problem(f"Provider file {error}"))
+            faults.append(problem(f"Provider file {error}"))
     return found, faults
+
+
+def _destinations(settings: Settings) -> tuple[Destinations | None, list[Finding]]:
+    try:
+        return Destinations(settings.allowed_private_destinations), []
+    except BadInput as error:
+        return None, [problem(str(error))]
 
 
 def _clock(database: Database) -> Iterator[Finding]:
@@ -81,20 +74,29 @@ def _clock(database: Database) -> Iterator[Finding]:
     theirs, newest = database.read_now(diagnosis.database_time), database.read_now(diagnosis.newest_request)
     if theirs is not None and abs(theirs - now) > _APART:
         apart = abs((theirs - now).total_seconds())
-        yield _problem(f"The clocks of this machine and of the database are {apart:.0f} s apart; set both by NTP.")
+        yield problem(f"The clocks of this machine and of the database are {apart:.0f} s apart; set both by NTP.")
     if newest is not None and newest > now + _APART:
-        yield _problem(
+        yield problem(
             f"The newest stored request is from the future ({newest}); this machine's clock is wrong, or was."
         )
 
 
 def _credentials(registered: Registered, catalogue: Catalogue) -> Iterator[Finding]:
-    yield from map(_problem, registered.broken_credentials.values())
+    yield from map(problem, registered.broken_credentials.values())
     types = webhook_types(registered)
     for name, credential in registered.credentials.items():
         checks = partial(check_credential, catalogue, credential), partial(check_feedback, credential, types)
         for check in checks:
-            yield from map(_problem, faults("credential", name, check))
+            yield from map(problem, faults("credential", name, check))
+
+
+def _leaving(
+    registered: Registered, providers: dict[str, Provider], settings: Settings, destinations: Destinations | None
+) -> Iterator[Finding]:
+    for credential in registered.credentials.values():
+        provider = providers.get(credential.provider)
+        with suppress(BadInput):  # it cannot send at all, and that is a problem by itself
+            yield from check_leaving(credential, provider, registered, settings, destinations)
 
 
 def _webhooks(
@@ -102,33 +104,33 @@ def _webhooks(
 ) -> Iterator[Finding]:
     switchboard.connect(registered)
     for reason in switchboard.broken.values():
-        yield _problem(reason)
+        yield problem(reason)
     for line in switchboard.by_name.values():
         yield from _webhook(line.webhook, line.provider, settings)
-        yield from map(_warning, unreachable(line.webhook, packs))
+        yield from map(warning, unreachable(line.webhook, packs))
 
 
 def _webhook(webhook: Webhook, provider: Provider, settings: Settings) -> Iterator[Finding]:
     scheme = webhook.scheme or provider.signature
     assert scheme is not None, "a line without a scheme is broken"
     if not webhook.secrets and needs_secret(scheme):
-        yield _problem(
+        yield problem(
             f"webhook '{webhook.name}' has no secret, which signature scheme {scheme.type} needs; until it is set,"
             " every request is answered with 503"
         )
-    yield from map(_warning, doubts(webhook, provider))
+    yield from map(warning, doubts(webhook, provider))
     if not settings.trusted_proxies and any(isinstance(one, ClientCertificateScheme) for one in schemes_of(scheme)):
-        yield _problem(
+        yield problem(
             f"webhook '{webhook.name}': a client certificate counts where a proxy in TEXTBACK_TRUSTED_PROXIES tells"
             " of it, and none is set; until then every request is refused"
         )
     if signs_url(scheme) and settings.public_url is None:
-        yield _warning(
+        yield warning(
             f"webhook '{webhook.name}': the signature covers the public URL, and TEXTBACK_PUBLIC_URL is not set;"
             " behind a proxy set it to what the provider calls"
         )
     if webhook.type != "feedback" and webhook.credential is None:
-        yield _warning(f"webhook '{webhook.name}' has no credential, so nobody is answered, not even a STOP")
+        yield warning(f"webhook '{webhook.name}' has no credential, so nobody is answered, not even a STOP")
 
 
 def _unconfirmed(registered: Registered, providers: dict[str, Provider]) -> Iterator[Finding]:
@@ -141,4 +143,4 @@ def _unconfirmed(registered: Registered, providers: dict[str, Provider]) -> Iter
     for slug, names in users.items():
         provider = providers.get(slug)
         for sentence in provider.unconfirmed if provider else ():
-            yield Finding("note", f"{', '.join(names)}: {sentence}")
+            yield note(f"{', '.join(names)}: {sentence}")

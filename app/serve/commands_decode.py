@@ -1,5 +1,6 @@
 """`textback decode`: what a sample request decodes to, and what a payload or provider file lacks to read it."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -11,13 +12,16 @@ from app import settings as configured
 from app.decode.explained import FieldRead, RuleRead
 from app.errors import BadInput
 from app.provider import load_providers
-from app.serve.apply import Catalogue
+from app.request import Request
+from app.serve.apply import Catalogue, provider_of
 from app.serve.decoding import Decoding, Reader, explained, registered, registered_name, stored_request, unregistered
-from app.serve.pasted import METHODS, read_pasted, request_of
+from app.serve.pasted import METHODS, as_sent, read_pasted, request_of
 from app.serve.problems import Problem, invalid
 from app.serve.replay import stored_as_request
+from app.serve.sample_file import sample_file
 from app.serve.terminal import open_database, open_vault, printable, show
 from app.settings import CONFIG_DIR
+from app.webhook import Webhook
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -38,6 +42,9 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--method", type=click.Choice(METHODS), help="Its method; POST unless the file says otherwise.")
 @click.option("--query", help="Its query string, without the question mark.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--expect", is_flag=True, help="Print the .json that belongs beside it in tests/samples, see tests/README.md."
+)
 def decode(  # noqa: PLR0917 - options are many, and click passes them by name
     file: BinaryIO,
     provider: str | None,
@@ -52,11 +59,13 @@ def decode(  # noqa: PLR0917 - options are many, and click passes them by name
     method: str | None,
     query: str | None,
     as_json: bool,
+    expect: bool,
 ) -> None:
     """Show which events a sample decodes to, where each value was found, and what the rules lack that do not hold.
 
     FILE holds a body, or request line, headers, blank line and body; - is the standard input. Nothing is written. The
-    exit code is 1 where no event comes out.
+    exit code is 1 where no event comes out, unless --expect is given; that takes the request as it would be sent, and
+    supposes no content type.
 
     \b
     Example: textback decode sample.json --payload template.json
@@ -71,14 +80,18 @@ def decode(  # noqa: PLR0917 - options are many, and click passes them by name
         region=region,
     )
     try:
-        found = _stored(wanted, raw) if raw is not None else _pasted(wanted, file, headers, method, query)
+        came = _stored(wanted, raw) if raw is not None else _pasted(wanted, file, headers, method, query, exact=expect)
     except Problem as problem:
         raise BadInput(problem.detail) from None
-    if as_json:
+    catalogue = Catalogue(load_providers(CONFIG_DIR), {})
+    found = explained(catalogue, *came)
+    if expect:
+        _tell_expected(found, catalogue, *came)
+    elif as_json:
         click.echo(found.model_dump_json())
     else:
         _tell(found)
-    if not found.events:
+    if not found.events and not expect:
         raise SystemExit(1)
 
 
@@ -106,20 +119,18 @@ def _pair(text: str, between: str, option: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def _catalogue() -> Catalogue:
-    return Catalogue(load_providers(CONFIG_DIR), {})
-
-
-def _stored(wanted: Reader, number: int) -> Decoding:
+def _stored(wanted: Reader, number: int) -> tuple[Webhook, Request]:
     settings = configured.load()
     with open_database(settings) as database, database.readers.connect() as conn:
         stored = stored_request(conn, number)
         name = registered_name(wanted, stored)
         webhook = registered(conn, open_vault(settings), name) if name else unregistered(wanted)
-    return explained(_catalogue(), webhook, stored_as_request(stored))
+    return webhook, stored_as_request(stored)
 
 
-def _pasted(wanted: Reader, file: BinaryIO, headers: Sequence[str], method: str | None, query: str | None) -> Decoding:
+def _pasted(
+    wanted: Reader, file: BinaryIO, headers: Sequence[str], method: str | None, query: str | None, *, exact: bool
+) -> tuple[Webhook, Request]:
     name = registered_name(wanted, None)
     if name:
         settings = configured.load()
@@ -134,10 +145,18 @@ def _pasted(wanted: Reader, file: BinaryIO, headers: Sequence[str], method: str 
         query=pasted.query if query is None else query,
         headers={**pasted.headers, **told},
     )
-    return explained(_catalogue(), webhook, request_of(pasted))
+    return webhook, as_sent(pasted) if exact else request_of(pasted)
 
 
 # --- what is shown ------------------------------------------------------------------------------------------------
+
+
+def _tell_expected(found: Decoding, catalogue: Catalogue, webhook: Webhook, request: Request) -> None:
+    """The file to stdout, so that it can be saved; what to look at to stderr."""
+    sample = sample_file(provider_of(catalogue, webhook.provider), webhook, request)
+    click.echo(json.dumps(sample.told, indent=2, ensure_ascii=False))
+    for sentence in filter(None, (printable(found.problem), *sample.open)):
+        click.echo(sentence, err=True)
 
 
 def _tell(found: Decoding) -> None:

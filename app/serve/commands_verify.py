@@ -59,6 +59,8 @@ def _prepared(settings: Settings, name: str, wanted: WantedTrial) -> Prepared:
 def _tell(trial: Trial) -> None:
     for call in trial.calls:
         click.echo(printable("\n".join(_call(call))) + "\n")
+    if not any(call.purpose == "message" for call in trial.calls):
+        click.echo("--- message: not sent\n")
     found = f"{trial.message_id or 'none'}" + (f", looked for at '{trial.looked_for}'" if trial.looked_for else "")
     show_facts([
         ("taken", "yes" if trial.taken else f"no: {trial.problem}"),
@@ -69,12 +71,18 @@ def _tell(trial: Trial) -> None:
 
 
 def _call(call: TriedCall) -> Iterator[str]:
-    yield f"--- {call.purpose}: sent"
+    yield f"--- {call.purpose}: {'sent' if call.left else 'would be sent'}"
     yield from _request(call.request)
     yield ""
-    yield f"--- {call.purpose}: " + (f"answered in {call.seconds:.3f} s" if call.answer else "no answer")
+    yield f"--- {call.purpose}: {_outcome(call)}"
     if call.answer:
         yield from _answer(call.answer)
+
+
+def _outcome(call: TriedCall) -> str:
+    if call.answer:
+        return f"answered in {call.seconds:.3f} s"
+    return "no answer" if call.left else "not sent"
 
 
 def _request(request: ShownRequest) -> Iterator[str]:

@@ -61,11 +61,15 @@ def _without_editors_line_end(body: bytes, headers: Mapping[str, str]) -> bytes:
     return body[: int(length)] if whole else body
 
 
+def as_sent(pasted: Pasted, now: datetime | None = None) -> Request:
+    """As it would come to the door, to the byte."""
+    return Request(pasted.method, "", dict(pasted.headers), pasted.body, now or datetime.now(UTC), query=pasted.query)
+
+
 def request_of(pasted: Pasted, now: datetime | None = None) -> Request:
     """As decode reads it. Where no content type is told, the look of the body tells it."""
     looks = "application/json" if pasted.body.lstrip()[:1] in (b"{", b"[") else _FORM
     looks = "application/xml" if pasted.body.lstrip()[:1] == b"<" else looks
     headers = {"content-type": looks, **pasted.headers}
     is_form = headers["content-type"].startswith(_FORM)
-    body = pasted.body.strip() if is_form else pasted.body
-    return Request(pasted.method, "", headers, body, now or datetime.now(UTC), query=pasted.query)
+    return as_sent(pasted._replace(headers=headers, body=pasted.body.strip() if is_form else pasted.body), now)

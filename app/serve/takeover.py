@@ -12,7 +12,7 @@ from app.errors import BadInput, NotReady
 from app.record import registry
 from app.record.registry import Registered
 from app.send import Courier, complain, courier
-from app.serve.feedback import feedback_url
+from app.serve.feedback import feedback
 from app.serve.parts import Parts
 from app.switchboard import Switchboard
 
@@ -74,7 +74,7 @@ def hire(parts: Parts, couriers: dict[str, Courier], registered: Registered) -> 
 def _hired(
     parts: Parts, old: Courier | None, registered: Registered, credential: Credential, faults: list[str]
 ) -> Courier | None:
-    told = _feedback_url(parts, registered, credential)
+    told = _told_url(parts, registered, credential)
     if old and old.made_of == (credential, told):
         return old
     try:
@@ -88,13 +88,12 @@ def _hired(
     return old if old and old.made_of[0] == credential else None
 
 
-def _feedback_url(parts: Parts, registered: Registered, credential: Credential) -> str:
+def _told_url(parts: Parts, registered: Registered, credential: Credential) -> str:
     """Empty where its webhook is missing or broken: a receipt is worth less than a reply."""
-    try:
-        return feedback_url(parts.settings, registered, credential)
-    except BadInput as error:
-        log.warning("receipts of a credential come nowhere", credential=credential.name, reason=str(error))
-        return ""
+    found = feedback(parts.settings, registered, parts.providers, credential)
+    if found.problem:
+        log.warning("receipts of a credential come nowhere", credential=credential.name, reason=found.problem)
+    return found.url
 
 
 def keep_lists(conn: sa.Connection, switchboard: Switchboard) -> None:

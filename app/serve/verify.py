@@ -1,6 +1,7 @@
 """Verify connection: a real message through a credential, and what became of it. Nothing is recorded."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, NamedTuple
 
 import sqlalchemy as sa
@@ -19,7 +20,7 @@ from app.record.tokens import Scope
 from app.record.vault import Vault
 from app.reply import ReplyText
 from app.send import Destinations, Message, Trial, try_out
-from app.serve.feedback import feedback_url
+from app.serve.feedback import Feedback, feedback
 from app.serve.fields import NO_SUCH_NAME, NameParams, RawAddress, Said, person
 from app.serve.operation import Call, Operation
 from app.serve.problems import Problem, not_found
@@ -42,7 +43,7 @@ class Prepared(NamedTuple):
 
     credential: Credential
     provider: Provider | None
-    feedback_url: str
+    feedback: Feedback
     message: Message
 
 
@@ -76,23 +77,30 @@ def prepare(  # noqa: PLR0917 - what a command and the API both have at hand
         reference=str(new_id()),
         profile=profiles.read(conn, [address])[address],
     )
-    return Prepared(credential, provider, _feedback(settings, registered, credential), message)
+    return Prepared(credential, provider, feedback(settings, registered, providers, credential), message)
 
 
 async def begin(ready: Prepared, settings: Settings) -> Trial:
     """Send the message. Raises a 409 Problem where none could ever be sent through the credential."""
     try:
-        return await try_out(
+        trial = await try_out(
             ready.credential,
             ready.provider,
             ready.message,
             # new ones, so that an address that the DNS said a moment ago is not believed
             Destinations(settings.allowed_private_destinations),
-            feedback_url=ready.feedback_url,
+            feedback_url=ready.feedback.url,
             timeout=settings.send_timeout,
         )
     except BadInput as error:
         raise Problem(409, f"Nothing can be sent through it: {error}") from None
+    return _without_receipts(trial, ready.feedback.problem) if ready.feedback.problem else trial
+
+
+def _without_receipts(trial: Trial, problem: str) -> Trial:
+    """Replies leave all the same, and so does this message."""
+    mend = f"The provider is told no URL for its receipts, so none will come: {problem}."
+    return replace(trial, mend=" ".join(filter(None, (trial.mend, mend))))
 
 
 def _recipient(number: str) -> str:
@@ -138,13 +146,6 @@ def _usual_sender(registered: Registered, credential: Credential, provider: Prov
 def _names_sender(credential: Credential, provider: Provider | None) -> bool:
     rules = provider.send.get(credential.channel) if provider else None
     return "fromNumber" in f"{credential.model_dump_json()}{rules.model_dump_json() if rules else ''}"
-
-
-def _feedback(settings: Settings, registered: Registered, credential: Credential) -> str:
-    try:
-        return feedback_url(settings, registered, credential)
-    except BadInput as error:
-        raise Problem(409, f"Nothing can be sent through it: {error}") from None
 
 
 OPERATIONS = (
