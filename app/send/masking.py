@@ -34,10 +34,10 @@ _OPEN_ANSWERED = frozenset({
 _OPEN_HEADERS = frozenset({"content-type", "charset", "accept"})
 #: shorter ones occur by chance: words of a header's value, and what stands under a telltale name
 _TELLING_WORD, _TELLING_VALUE = 8, 4
-#: a percent sign, encoded at most twice, and before or after that doubled, as Kannel wants it
-_PERCENT = "(?:%(?:25){{0,2}}){{1,{}}}"
-#: characters that a byte of a secret may take: %2525%252540
-_LONGEST_SPELLING = 12
+#: a percent sign, encoded up to three times, and before or after that doubled, as some gateways want it
+_PERCENT = "(?:%(?:25){{0,3}}){{1,{}}}"
+#: characters that a byte of a secret may take: %252525%25252540
+_LONGEST_SPELLING = 16
 #: half of a surrogate pair may have been given as a secret
 _UTF_8 = ("utf-8", "surrogatepass")
 
