@@ -9,7 +9,7 @@ from app.spec import Spec
 from app.webhook import NAME
 
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class NoAuth(Spec):
@@ -44,7 +44,7 @@ class ApiKeyAuth(Spec):
 
     @model_validator(mode="after")
     def _name_syntax(self) -> "ApiKeyAuth":
-        if not self.name or (self.place == "header" and not _HEADER_NAME.fullmatch(self.name)):
+        if not self.name or (self.place == "header" and not HEADER_NAME.fullmatch(self.name)):
             raise ValueError(f"'{self.name}' is not the name of a {self.place}")
         return self
 
@@ -166,7 +166,7 @@ class Credential(Spec):
     @classmethod
     def _header_syntax(cls, value: dict[str, str]) -> dict[str, str]:
         for name, text in value.items():
-            if not _HEADER_NAME.fullmatch(name):
+            if not HEADER_NAME.fullmatch(name):
                 raise ValueError(f"'{name}' is not a header name")
             if not _HEADER_VALUE.fullmatch(text):
                 raise ValueError(f"the value of header '{name}' has a control character in it, or one beyond ASCII")

@@ -38,8 +38,11 @@ class Hearing(NamedTuple):
     """What shall be recorded; None: nothing, the provider only tried the URL."""
     answer: Answer | Shaken
     """What the provider wants to hear, once that is recorded."""
-    visit: str = ""
-    """A URL of the provider that must be called first, to confirm."""
+
+    @property
+    def visit(self) -> str:
+        """A URL of the provider that must be called first, to confirm; empty for none."""
+        return self.answer.visit if isinstance(self.answer, Shaken) else ""
 
 
 def hear(line: Line, request: Request) -> Hearing:
@@ -52,7 +55,7 @@ def hear(line: Line, request: Request) -> Hearing:
     evidence = line.verify(request)
     decoded = line.decode(request) if shaken is None else _GREETED
     heard = _heard(line, decoded, request.received_at, _raw(line, request, evidence, decoded))
-    return Hearing(heard, shaken or line.answer(decoded), shaken.visit if shaken else "")
+    return Hearing(heard, shaken or line.answer(decoded))
 
 
 #: a handshake that was proved: known, and nothing to record beside the request itself

@@ -124,7 +124,7 @@ class WebhookDoor:
         request = await self._request(line, scope, receive, at)
         until = began + max(1.0, line.provider.patience - _MARGIN)
         try:
-            heard, answer, _ = await self._hear(line, request, until)
+            heard, answer = await self._hear(line, request, until)
         except Refused as error:
             self._quarantine.add(RefusedRequest(line, str(error), request, isinstance(error, WrongWord)))
             metrics.REFUSED.labels(line.webhook.name).inc()

@@ -8,12 +8,11 @@ import re
 from typing import NamedTuple
 from urllib.parse import quote_plus
 
-from app.credential import ApiKeyAuth, Auth, BasicAuth, BearerAuth
+from app.credential import HEADER_NAME, ApiKeyAuth, Auth, BasicAuth, BearerAuth
 from app.errors import BadInput
 from app.send.http import OWN_HEADERS
 
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 #: Charset is always UTF-8 (SPEC 1), the others say where a message begins and ends
 _NOT_OURS = OWN_HEADERS | {"charset"}
 
@@ -78,7 +77,7 @@ def prefixed(prefix: str) -> str:
 
 def header_name(name: str) -> str:
     """The name of a header that auth may set. Raises BadInput."""
-    if not _HEADER_NAME.fullmatch(name):
+    if not HEADER_NAME.fullmatch(name):
         raise BadInput(f"auth: '{name}' is not a header name")
     if name.lower() in _NOT_OURS:
         raise BadInput(f"auth: {name} is a header that only the HTTP client sets")

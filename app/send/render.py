@@ -54,11 +54,16 @@ class Outgoing(NamedTuple):
 def send_rules(credential: Credential, provider: Provider | None) -> Send:
     """How the credential sends: by its provider's file, or by its own payload. Raises BadInput that names the mend."""
     rules = _rules(credential, provider)
-    if rules.idempotent and "messageReference" not in rules.model_dump_json() + "".join(credential.headers.values()):
+    if rules.idempotent and not mentions("messageReference", rules, credential):
         raise BadInput(
             "idempotent needs {{messageReference}} in the request; without it the provider cannot notice a repeat"
         )
     return rules
+
+
+def mentions(name: str, rules: Send, credential: Credential) -> bool:
+    """Whether a place stands anywhere in what the credential sends."""
+    return name in rules.model_dump_json() + "".join(credential.headers.values())
 
 
 def _rules(credential: Credential, provider: Provider | None) -> Send:

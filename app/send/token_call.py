@@ -10,7 +10,7 @@ import orjson
 
 from app.credential import OAuthAuth
 from app.errors import BadInput, SendFailed
-from app.send.answer import retry_after
+from app.send.answer import at, body_of, retry_after, steps_of
 from app.send.authorization import header_name, visible_or_empty
 from app.send.connection import Answer
 from app.send.destinations import place
@@ -101,36 +101,23 @@ def _form(fields: dict[str, str]) -> bytes:
 
 
 def _reader(auth: OAuthAuth) -> Callable[[Answer], Granted]:
-    token_path, expires_path = auth.token_path.split("."), auth.expires_path.split(".")
+    token_path, expires_path = steps_of(auth.token_path), steps_of(auth.expires_path)
 
     def read(answer: Answer) -> Granted:
-        body = _json(answer.body)
+        body = body_of(answer)
         if not 200 <= answer.status < 300:
             raise ValueError(f"answered {answer.status}{_error(body)}")
-        token = _at(body, token_path)
+        token = at(body, token_path)
         if not isinstance(token, str) or not _TOKEN.fullmatch(token):
             raise ValueError(f"answered {answer.status} without a token at '{auth.token_path}'{_error(body)}")
-        return Granted(token, _seconds(_at(body, expires_path)))
+        return Granted(token, _seconds(at(body, expires_path)))
 
     return read
-
-
-def _json(data: bytes) -> Any:
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return None
 
 
 def _error(body: Any) -> str:
     code = body.get("error") if isinstance(body, dict) else None
     return f", error {code}" if isinstance(code, str) and _ERROR.fullmatch(code) else ""
-
-
-def _at(body: Any, steps: list[str]) -> Any:
-    for step in steps:
-        body = body.get(step) if isinstance(body, dict) else None
-    return body
 
 
 def _seconds(value: Any) -> float:

@@ -11,7 +11,7 @@ from app.credential import Credential, OAuthAuth
 from app.provider import Provider
 from app.record.registry import Registered
 from app.send import Destinations
-from app.send.render import send_rules
+from app.send.render import mentions, send_rules
 from app.send.template import Known, text_parts
 from app.sending import Send
 from app.serve.apply import check_words, faults, given_replies
@@ -34,7 +34,7 @@ def check_leaving(
     refusals = (destinations.refusal(url) for url in _urls(credential, rules)) if destinations else ()
     for refusal in filter(None, dict.fromkeys(refusals)):
         yield warning(f"credential '{credential.name}' cannot send: {refusal}")
-    if "feedbackUrl" in rules.model_dump_json() + "".join(credential.headers.values()):
+    if mentions("feedbackUrl", rules, credential):
         yield from _receipts(credential, registered, settings)
 
 

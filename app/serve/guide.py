@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from app.events import Status
 from app.provider import Provider
 from app.scheme import AnyScheme, Scheme, needs_secret, schemes_of, signs_url
 from app.sending import Send
@@ -173,7 +172,7 @@ def _heard(provider: Provider) -> Iterator[str]:
     if kinds:
         yield _capital(", ".join(words[kind] for kind in kinds)) + "."
     if provider.statuses:
-        rows = [f"| {word} | {_shown(status)} |" for word, status in provider.statuses.items()]
+        rows = [f"| {word} | {status.value} |" for word, status in provider.statuses.items()]
         yield "\n".join(["| the provider's status | ours |", "| --- | --- |", *rows])
     if provider.status_rules:
         yield f"{len(provider.status_rules)} more rules look at several fields, such as the status and an error code."
@@ -181,10 +180,6 @@ def _heard(provider: Provider) -> Iterator[str]:
         yield f"A receipt with code {', '.join(provider.blocked_codes)} means that the person has opted out."
     if provider.retries:
         yield f"It waits {provider.patience:g} s for an answer. Repeats: {provider.retries}."
-
-
-def _shown(status: Status) -> str:
-    return status.value
 
 
 def _sent(provider: Provider) -> Iterator[str]:
