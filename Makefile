@@ -36,9 +36,9 @@ fuzz: .venv/installed-dev  ## five minutes of spoilt samples against every provi
 	$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
 
 lock:  ## write both lock files anew (needs uv)
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-strip-extras \
 		--group build -o requirements.lock pyproject.toml
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-strip-extras \
 		--group dev -c requirements.lock -o requirements-dev.lock pyproject.toml
 
 clean:  ## remove what the targets above made, except data/
