@@ -35,12 +35,16 @@ class Settings(BaseSettings):
 
     #: sqlite:///data/textback.db or postgresql://user:password@host/name
     database_url: SecretStr = SecretStr("sqlite:///data/textback.db")
+    #: where LISTEN and migrations go, when database_url names a pooling proxy in transaction mode (pgbouncer)
+    database_direct_url: SecretStr | None = None
     #: what providers call, https://hooks.example.com; signatures need it behind a proxy
     public_url: str | None = None
     #: the first bearer token, with every scope; at least 16 characters
     admin_token: SecretStr | None = None
     #: encrypts stored secrets; at least 32 characters. Comma-separated to rotate: the first encrypts, all decrypt
     secret_key: SecretStr | None = None
+    #: seals the ledger and keeps the suppression of erased people; at least 32 characters, never changed
+    evidence_key: SecretStr | None = None
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=0, le=65535)
     #: addresses or CIDRs whose X-Forwarded-* headers are believed
@@ -57,8 +61,28 @@ class Settings(BaseSettings):
     commit_timeout: float = Field(8.0, gt=0)
     #: requests that may wait for a commit; beyond it, 503
     queue_limit: int = Field(10_000, ge=1)
-    #: days that raw requests are kept
+    #: bytes of requests that may wait for a commit; beyond it, 503
+    queue_bytes: int = Field(67_108_864, ge=1_048_576)
+    #: seconds without a commit after which PostgreSQL counts as away, and requests are kept in the spool
+    outage_after: float = Field(1.0, gt=0)
+    #: a folder on a local disk for what is heard while PostgreSQL is away
+    spool_folder: Path = Path("data/spool")
+    #: bytes that the spool may take; beyond it, 503
+    spool_limit: int = Field(1_073_741_824, ge=1_048_576)
+    #: seconds between "not ready" and the last accepted connection at shutdown, so that a load balancer notices
+    shutdown_delay: float = Field(0.0, ge=0)
+    #: seconds that requests and sends under way may take to end at shutdown
+    shutdown_deadline: float = Field(20.0, gt=0)
+    #: days that raw requests are kept; PostgreSQL drops whole months, so up to 31 days longer there
     raw_retention_days: int = Field(30, ge=1)
+    #: days that inbound messages and our replies are kept
+    inbound_retention_days: int = Field(1_826, ge=1)
+    #: days that receipts and their messages are kept
+    receipts_retention_days: int = Field(730, ge=1)
+    #: days after which an event's unique key is forgotten, and a repetition of it would be new
+    key_retention_days: int = Field(1_826, ge=30)
+    #: seconds between two seals of the ledger
+    seal_every: float = Field(60.0, gt=0)
     #: one default reply per address in so many hours
     default_reply_hours: float = Field(24.0, ge=0)
     #: replies per address and hour; a first opt-out confirmation is exempt
@@ -113,7 +137,7 @@ class Settings(BaseSettings):
             raise ValueError("is shorter than 16 characters; make one with: openssl rand -hex 24")
         return value
 
-    @field_validator("secret_key")
+    @field_validator("secret_key", "evidence_key")
     @classmethod
     def _long_key(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and any(len(key.strip()) < 32 for key in value.get_secret_value().split(",")):

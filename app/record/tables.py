@@ -239,6 +239,41 @@ evidence = _table(
     _text("salt"),
 )
 
+#: the chain over the ledger, append-only as it is (see `seals`): each row covers the ledger's rows of an id range
+seals = _table(
+    "seals",
+    sa.Column("number", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=False),
+    sa.Column("first_id", sa.BigInteger, nullable=False),
+    sa.Column("last_id", sa.BigInteger, nullable=False),
+    sa.Column("entries", sa.Integer, nullable=False),
+    #: keyed hash over the head before and these rows, in hex
+    _text("head"),
+    _moment("sealed_at"),
+)
+
+#: people who were erased and may not be written to: the consent row, under a keyed hash of the address
+suppressions = _table(
+    "suppressions",
+    _text("program", primary_key=True),
+    _text("person", primary_key=True),
+    _text("state"),
+    _moment("since"),
+    _moment("as_of"),
+    _text("cause"),
+    sa.Column("ledger_id", sa.BigInteger, nullable=False),
+    sa.Column("confirmed", sa.Boolean, nullable=False),
+)
+
+#: that somebody was erased, when and why; who it was is only there as a keyed hash
+erasures = _table(
+    "erasures",
+    _id(),
+    _text("person"),
+    _text("actor"),
+    _text("reason"),
+    _moment("erased_at"),
+)
+
 #: what each list version that a decision names was made of
 keyword_lists = _table(
     "keyword_lists",
@@ -383,4 +418,12 @@ registry_version = _table(
     "registry_version",
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("version", sa.BigInteger, nullable=False),
+)
+
+#: what holds for the whole installation: `restored`, until its drift from the provider was looked at
+facts = _table(
+    "facts",
+    _text("name", primary_key=True),
+    _text("value"),
+    _moment("since"),
 )
