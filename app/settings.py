@@ -66,7 +66,7 @@ class Settings(BaseSettings):
     #: seconds without a commit after which PostgreSQL counts as away, and requests are kept in the spool
     outage_after: float = Field(1.0, gt=0)
     #: a folder on a local disk for what is heard while PostgreSQL is away
-    spool_folder: Path = Path("data/spool")
+    spool_folder: str = "data/spool"
     #: bytes that the spool may take; beyond it, 503
     spool_limit: int = Field(1_073_741_824, ge=1_048_576)
     #: seconds between "not ready" and the last accepted connection at shutdown, so that a load balancer notices

@@ -50,6 +50,8 @@ async def _database_reasons(parts: Parts) -> list[str]:
 
 def _own_reasons(parts: Parts) -> list[str]:
     reasons = []
+    if parts.stopping.is_set():
+        reasons.append("textback was told to stop, and finishes what is under way; send traffic to another node.")
     if not parts.writer.alive:
         reasons.append("The writer has stopped, so nothing can be recorded; restart textback.")
     if parts.sender is not None and not parts.sender.alive:

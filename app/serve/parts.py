@@ -38,6 +38,8 @@ class Parts:
     followers: list[Callable[[Registered], None]] = field(default_factory=list)
     #: held while the registry is taken over
     taking_over: asyncio.Lock = field(default_factory=asyncio.Lock)
+    #: set when the server is told to stop: it is not ready any more, while it still answers
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def catalogue(self) -> Catalogue:
