@@ -5,6 +5,7 @@ TextbackError
     WrongWord       a handshake showed another word than the webhook's
   NotReady          something of ours is missing or away; try again later   -> 503
     StoreUnavailable
+      Overloaded      more waits for the database than it may
     KeyWanted       a provider's public key must be fetched first
   BadAddress        no address can be decided; goes to the work list
   Unreadable        an item or a request does not have the form its provider file tells
@@ -32,6 +33,10 @@ class NotReady(TextbackError):
 
 class StoreUnavailable(NotReady):
     """The database did not take the write; nothing was acknowledged."""
+
+
+class Overloaded(StoreUnavailable):
+    """More waits for the database than it may; nothing was acknowledged."""
 
 
 class KeyWanted(NotReady):

@@ -10,58 +10,48 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import psycopg
-import pysqlite3.dbapi2 as sqlite
 import sqlalchemy as sa
 import structlog
-from sqlalchemy import exc
 
-from app import metrics
-from app.errors import StoreUnavailable
+from app import metrics, steps
+from app.errors import Overloaded, StoreUnavailable
 from app.events import Decide, Heard, Recorded
+from app.record.away import DATABASE_ERRORS, is_away, may_succeed_again, sqlstate
 from app.record.batch import Committed, park, write
 from app.record.database import Database
+from app.record.job import Job, Refuge
 
 T = TypeVar("T")
 log = structlog.get_logger()
 
 BATCH = 512
-#: SQLSTATEs of serialisation failure and deadlock: the same transaction may well succeed the next time
-_AGAIN = {"40001", "40P01"}
 _TRIES = 4
 #: seconds without a write after which the connection is tried before it is used
 _PAUSE = 1.0
-#: classes of SQLSTATE that say the server is not there or cannot serve, rather than that a row is wrong: connection,
-#: conflict with other transactions, resources, locks, intervention, system, read-only, missing table or permission,
-#: configuration, internal
-_AWAY = ("08", "40", "53", "55", "57", "58", "25006", "42", "F0", "XX")
-
-#: errors without a SQLSTATE that say the same
-_CANNOT_SERVE = (
-    psycopg.OperationalError, psycopg.InterfaceError, sqlite.OperationalError, sqlite.InterfaceError,
-    exc.TimeoutError, StoreUnavailable,
-)  # fmt: skip
-
-
-@dataclass(slots=True)
-class _Job:
-    payload: Heard | Callable[[sa.Connection], Any]
-    future: asyncio.Future[Any]
-    answer: Any = None
-    error: BaseException | None = None
+#: how much longer the queue may grow for what must not be shed
+_URGENT_ROOM = 1.25
+#: bytes that a request takes in memory beside its body, about
+_REQUEST_SIZE = 2_048
 
 
 class Writer:
     """The only hand that writes. Start it inside the event loop whose tasks wait for it."""
 
-    def __init__(self, database: Database, decide: Decide, *, limit: int = 10_000) -> None:
+    def __init__(
+        self, database: Database, decide: Decide, *, limit: int = 10_000, limit_bytes: int = 67_108_864
+    ) -> None:
         self._database = database
         self._decide = decide
         self._limit = limit
-        self._jobs: deque[_Job] = deque()
+        self._limit_bytes = limit_bytes
+        self._jobs: deque[Job] = deque()
+        self._working: Sequence[Job] = ()
+        self._since: float | None = None
+        # each counted by one thread alone, so that neither needs a lock
+        self._bytes_put = self._bytes_taken = 0
+        self._refuge: Refuge | None = None
         self._wake = threading.Event()
         self._stopping = False
         self._connection: sa.Connection | None = None
@@ -96,23 +86,51 @@ class Writer:
         """How many requests wait for a transaction."""
         return len(self._jobs)
 
-    def record(self, heard: Heard) -> "asyncio.Future[Recorded]":
-        """Record a request; the future is done after the commit. StoreUnavailable when it could not be written."""
-        return self._put(heard)
+    @property
+    def stalled(self) -> float:
+        """Seconds since the transaction under way began; 0 while there is none."""
+        since = self._since
+        return time.monotonic() - since if since is not None else 0.0
+
+    def take_refuge(self, refuge: Refuge) -> None:
+        """From now on hand requests over to `refuge` when the database is away, instead of failing them."""
+        self._refuge = refuge
+
+    def record(self, heard: Heard, *, urgent: bool = False, refuge: bool = True) -> "asyncio.Future[Recorded]":
+        """Record a request; the future is done after the commit. StoreUnavailable when it could not be written.
+
+        Raises Overloaded beyond the queue's limits; `urgent` has a quarter more room. `refuge`: as `take_refuge`.
+        """
+        size = _REQUEST_SIZE + (len(heard.raw.body) if heard.raw else 0)
+        room = _URGENT_ROOM if urgent else 1.0
+        if len(self._jobs) >= self._limit * room:
+            raise Overloaded(f"{self._limit} requests already wait for the database")
+        if self._bytes_put - self._bytes_taken + size > self._limit_bytes * room:
+            raise Overloaded(f"{self._limit_bytes:,} bytes of requests already wait for the database")
+        return self._put(heard, size, refuge=refuge)
 
     def run(self, act: Callable[[sa.Connection], T]) -> "asyncio.Future[T]":
         """Run `act` inside the next transaction; its answer after the commit. What it raises undoes only itself."""
-        return self._put(act)
+        return self._put(act, 0, refuge=False)
 
-    def _put(self, payload: Any) -> "asyncio.Future[Any]":
+    def surrender(self) -> list[Job]:
+        """Hand over the requests that wait or are under way, oldest first: the transaction hangs.
+
+        Those under way may be written all the same; their keys tell then that they were seen.
+        """
+        waiting = [self._jobs.popleft() for _ in range(len(self._jobs))]
+        self._jobs.extend(job for job in waiting if not job.refuge)
+        self._bytes_put -= sum(job.size for job in waiting if job.refuge)
+        return [job for job in (*self._working, *waiting) if job.refuge and not job.future.done()]
+
+    def _put(self, payload: Any, size: int, *, refuge: bool) -> "asyncio.Future[Any]":
         if self._stopping:
             raise StoreUnavailable("textback is stopping")
-        if len(self._jobs) >= self._limit:
-            raise StoreUnavailable(f"{self._limit} requests already wait for the database")
         loop = self._loop
         assert loop is not None, "the writer was not started"
         future: asyncio.Future[Any] = loop.create_future()
-        self._jobs.append(_Job(payload, future))
+        self._bytes_put += size
+        self._jobs.append(Job(payload, future, size=size, refuge=refuge and self._refuge is not None))
         if not self._wake.is_set():
             self._wake.set()
         return future
@@ -124,32 +142,52 @@ class Writer:
             self._wake.wait()
             self._wake.clear()
             while jobs := self._take():
+                self._working = jobs
                 self._work(jobs)
+                self._since = None
                 self._resolve(jobs)
+                self._working = ()
             if self._stopping and not self._jobs:
                 self._disconnect()
                 return
 
-    def _take(self) -> list[_Job]:
-        jobs: list[_Job] = []
+    def _take(self) -> list[Job]:
+        jobs: list[Job] = []
         while self._jobs and len(jobs) < BATCH:
-            jobs.append(self._jobs.popleft())
+            try:
+                job = self._jobs.popleft()
+            except IndexError:  # surrendered in this moment
+                break
+            self._bytes_taken += job.size
+            jobs.append(job)
         return jobs
 
-    def _resolve(self, jobs: Sequence[_Job]) -> None:
+    def _resolve(self, jobs: Sequence[Job]) -> None:
         assert self._loop is not None
         try:
-            self._loop.call_soon_threadsafe(_resolve_all, jobs)
+            self._loop.call_soon_threadsafe(self._resolve_all, jobs)
         except RuntimeError:  # the loop was closed while we committed; nobody is left to be told
             log.warning("answers had nobody to go to", jobs=len(jobs))
 
-    def _work(self, jobs: Sequence[_Job]) -> None:
+    def _resolve_all(self, jobs: Sequence[Job]) -> None:
+        """In the event loop."""
+        open_jobs = [job for job in jobs if not job.future.done()]
+        for job in open_jobs:
+            if job.error is None:
+                job.future.set_result(job.answer)
+            elif not job.homeless:
+                job.future.set_exception(job.error)
+        homeless = [job for job in open_jobs if job.homeless]
+        if homeless and self._refuge is not None:
+            self._refuge(homeless)
+
+    def _work(self, jobs: Sequence[Job]) -> None:
         """Write the jobs; on failure split them until the culprit stands alone."""
         try:
             self._transact_with_patience(jobs)
         except Exception as error:  # noqa: BLE001 - whatever it was, each job must get its answer
             self._disconnect()
-            if _is_away(error):
+            if is_away(error):
                 _fail(jobs, StoreUnavailable("the database did not take the write; nothing was acknowledged"), error)
             elif len(jobs) > 1:
                 middle = len(jobs) // 2
@@ -158,20 +196,21 @@ class Writer:
             else:
                 self._set_aside(jobs[0], error)
 
-    def _transact_with_patience(self, jobs: Sequence[_Job]) -> None:
+    def _transact_with_patience(self, jobs: Sequence[Job]) -> None:
         for attempt in range(1, _TRIES + 1):
             try:
                 self._transact(jobs)
-            except (exc.DBAPIError, psycopg.Error) as error:
-                if attempt == _TRIES or _sqlstate(error) not in _AGAIN:
+            except DATABASE_ERRORS as error:
+                if attempt == _TRIES or not may_succeed_again(error):
                     raise
                 self._disconnect()
                 time.sleep(0.005 * attempt)
             else:
                 return
 
-    def _transact(self, jobs: Sequence[_Job]) -> None:
+    def _transact(self, jobs: Sequence[Job]) -> None:
         began = time.perf_counter()
+        self._since = time.monotonic()
         heards = [job for job in jobs if isinstance(job.payload, Heard)]
         told: tuple[list[Heard], Any] | None = None
         conn = self._connect()
@@ -184,6 +223,8 @@ class Writer:
             for job in jobs:
                 if not isinstance(job.payload, Heard):
                     job.answer = job.payload(conn)
+            steps.reached("writer: written")
+        steps.reached("writer: committed")
         metrics.BATCH_SIZE.observe(len(jobs))
         metrics.COMMIT_SECONDS.observe(time.perf_counter() - began)
         if told:
@@ -196,7 +237,7 @@ class Writer:
             except Exception:
                 log.exception("a listener failed; what it was told about is committed")
 
-    def _set_aside(self, job: _Job, error: Exception) -> None:
+    def _set_aside(self, job: Job, error: Exception) -> None:
         if not isinstance(job.payload, Heard):
             job.error = error
             return
@@ -219,7 +260,7 @@ class Writer:
             try:
                 with self._connection.begin():
                     self._connection.exec_driver_sql("SELECT 1")
-            except (exc.SQLAlchemyError, psycopg.Error):
+            except DATABASE_ERRORS:
                 self._disconnect()
         self._used = now
         if self._connection is None:
@@ -234,38 +275,8 @@ class Writer:
             self._connection = None
 
 
-def _resolve_all(jobs: Sequence[_Job]) -> None:
-    for job in jobs:
-        if job.future.done():
-            continue
-        if job.error is not None:
-            job.future.set_exception(job.error)
-        else:
-            job.future.set_result(job.answer)
-
-
-def _fail(jobs: Sequence[_Job], error: StoreUnavailable, cause: BaseException) -> None:
+def _fail(jobs: Sequence[Job], error: StoreUnavailable, cause: BaseException) -> None:
     log.error("the database did not take a batch", requests=len(jobs), error=type(cause).__name__,
-              sqlstate=_sqlstate(cause) or "-")  # fmt: skip
+              sqlstate=sqlstate(cause) or "-")  # fmt: skip
     for job in jobs:
-        job.error = error
-
-
-def _driver(error: BaseException) -> BaseException:
-    """The driver's own error, also where the toolkit has wrapped it."""
-    return getattr(error, "orig", None) or error
-
-
-def _sqlstate(error: BaseException) -> str | None:
-    state = getattr(_driver(error), "sqlstate", None)
-    return state if isinstance(state, str) else None
-
-
-def _is_away(error: BaseException) -> bool:
-    """Whether the database could not serve, as opposed to having refused a row."""
-    state = _sqlstate(error)
-    if state is not None:
-        return state.startswith(_AWAY)
-    driver = _driver(error)
-    # the bare class: SQLite says so of a damaged file, psycopg of what it cannot name
-    return isinstance(driver, _CANNOT_SERVE) or type(driver) in (sqlite.DatabaseError, psycopg.DatabaseError)
+        job.error, job.homeless = error, job.refuge
