@@ -8,8 +8,10 @@ import sys
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 import structlog
 import uvicorn
 import uvloop
@@ -23,43 +25,60 @@ from app.accept.quarantine import Quarantine
 from app.authenticate import Keyring
 from app.changes import Changes
 from app.chores import decide_incomplete, forget_what_is_old, keep_refusals, watch_registry
-from app.errors import BadInput
+from app.errors import BadInput, StoreUnavailable
 from app.events import Heard
-from app.interpret import decide
+from app.interpret import decide, opts_out, sayings
 from app.provider import load_providers
-from app.record import registry, schema
+from app.record import last_known, registry, schema
+from app.record.away import DATABASE_ERRORS
 from app.record.database import Database, served_alone
+from app.record.drain import Drain
+from app.record.intake import Intake
+from app.record.shelter import Shelter
+from app.record.spool import Spool
 from app.record.vault import Vault
 from app.record.writer import Writer
 from app.send import Client, Courier, Destinations, Sender, fetch
 from app.serve import HANDLERS, routes
 from app.serve.metrics import count_events
 from app.serve.parts import Parts
-from app.serve.takeover import hire, take_over
+from app.serve.takeover import hire, take_over, take_over_last_known
 from app.settings import CONFIG_DIR, Settings
 from app.switchboard import Switchboard
 from app.webhook import load_packs
 
 log = structlog.get_logger()
 
+#: so many times as long as it takes to count as away the database may take for the last writes at shutdown
+_PATIENCE = 5
 #: seconds that requests and sends under way may take to end
 _GRACE = 20
 
 
-def build(settings: Settings, *, send: bool = True) -> Parts:
-    """All parts, not yet running. Raises BadInput where a setting is missing."""
+def build(settings: Settings, *, send: bool = True, hear: bool = True) -> Parts:
+    """All parts, not yet running. `hear`: providers call this process. Raises BadInput where a setting is missing."""
     vault = Vault(_secret_key(settings))
     database = Database(settings.database_url.get_secret_value())
     providers, packs = load_providers(CONFIG_DIR), load_packs(CONFIG_DIR)
-    writer = Writer(database, decide, limit=settings.queue_limit)
+    writer = Writer(database, decide, limit=settings.queue_limit, limit_bytes=settings.queue_bytes)
     couriers: dict[str, Courier] = {}
     client = Client(Destinations(settings.allowed_private_destinations))
     sender = Sender(writer, client, couriers.get, settings) if send else None
     keyring = Keyring(partial(fetch, client))
     switchboard = Switchboard(providers, packs, settings, keyring)
-    parts = Parts(settings, database, writer, vault, switchboard, sender, providers, packs, client, keyring)
+    intake = _intake(settings, database, writer, switchboard, hear=hear)
+    parts = Parts(settings, database, writer, intake, vault, switchboard, sender, providers, packs, client, keyring)
     parts.followers.append(partial(hire, parts, couriers))
     return parts
+
+
+def _intake(settings: Settings, database: Database, writer: Writer, switchboard: Switchboard, *, hear: bool) -> Intake:
+    """With a spool where providers call, and the database may be away while our disk is there."""
+    shelter = drain = None
+    if hear and database.dialect == "postgresql":
+        shelter = Shelter(Spool(Path(settings.spool_folder), settings.spool_limit), sayings)
+        drain = Drain(shelter, writer, switchboard.rules_of)
+    return Intake(writer, database, opts_out, shelter=shelter, drain=drain, after=settings.outage_after)
 
 
 def create_app(settings: Settings, *, send: bool = True, watch: bool = False) -> Starlette:
@@ -68,7 +87,7 @@ def create_app(settings: Settings, *, send: bool = True, watch: bool = False) ->
     quarantine, access_log = Quarantine(), AccessLog(enabled=settings.access_log)
     outside = Outside(parts.keyring.fill, partial(fetch, parts.client))
     door = WebhookDoor(
-        settings, parts.switchboard, parts.writer, quarantine=quarantine, access_log=access_log, outside=outside
+        settings, parts.switchboard, parts.intake, quarantine=quarantine, access_log=access_log, outside=outside
     )
     app = Starlette(
         routes=routes(),
@@ -105,10 +124,10 @@ def _spare_the_collector() -> None:
 
 @asynccontextmanager
 async def _running(parts: Parts, *chores: Any) -> AsyncIterator[None]:
-    """Writer, registry watch, sender and chores; ended in the order that loses nothing."""
+    """Writer, intake, registry watch, sender and chores; ended in the order that loses nothing."""
     parts.writer.start()
     parts.writer.listen(count_events)
-    await take_over(parts)
+    await parts.intake.start(away=not await _taken_over(parts))
     tasks = [asyncio.create_task(chore) for chore in (watch_registry(parts), *chores)]
     if parts.sender:
         parts.writer.listen(partial(_nudge, asyncio.get_running_loop(), parts.sender))
@@ -121,9 +140,31 @@ async def _running(parts: Parts, *chores: Any) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
         if parts.sender:
             await parts.sender.stop()
-        await parts.writer.stop()
+        await parts.intake.stop()
+        await _stop_writing(parts)
         parts.client.close()
         parts.database.close()
+
+
+async def _taken_over(parts: Parts) -> bool:
+    """Whether the registry could be read. Else it is as it was last read; without that, nothing could be heard."""
+    try:
+        await take_over(parts)
+    except (StoreUnavailable, *DATABASE_ERRORS) as error:
+        if not await take_over_last_known(parts):
+            raise
+        log.error("PostgreSQL is away; the webhooks are those last known", error=type(error).__name__)
+        return False
+    return True
+
+
+async def _stop_writing(parts: Parts) -> None:
+    """Write what waits; a database that does not answer is not waited for, for nothing more depends on it."""
+    stopping = asyncio.create_task(parts.writer.stop())
+    _, late = await asyncio.wait({stopping}, timeout=parts.settings.outage_after * _PATIENCE)
+    while late:
+        parts.database.interrupt()
+        _, late = await asyncio.wait({stopping}, timeout=parts.settings.outage_after)
 
 
 def _nudge(loop: asyncio.AbstractEventLoop, sender: Sender, _fresh: Sequence[Heard], changes: Changes) -> None:
@@ -150,7 +191,7 @@ def send(settings: Settings) -> None:
     """Run the sender alone until SIGTERM or SIGINT."""
     configure_logs(settings)
     _prepare_schema(settings, migrate=False)
-    _run(_send_until_told(build(settings)))
+    _run(_send_until_told(build(settings, hear=False)))
 
 
 async def _send_until_told(parts: Parts) -> None:
@@ -190,6 +231,7 @@ def _config(app: Starlette, settings: Settings) -> uvicorn.Config:
 
 def _prepare_schema(settings: Settings, *, migrate: bool) -> None:
     database = Database(settings.database_url.get_secret_value())
+    vault = Vault(_secret_key(settings))
     try:
         if migrate:
             schema.upgrade(database)
@@ -198,7 +240,11 @@ def _prepare_schema(settings: Settings, *, migrate: bool) -> None:
                 "the database has an older revision than this textback; run `textback migrate`, or `serve --migrate`"
             )
         # read once before anything starts: a wrong key is told in a sentence here
-        database.read_now(partial(registry.load, vault=Vault(_secret_key(settings))))
+        database.read_now(partial(registry.load, vault=vault))
+    except (StoreUnavailable, sa.exc.OperationalError):
+        # a node that was here before may start all the same, and hear into its spool
+        if database.dialect == "sqlite" or last_known.load(Path(settings.spool_folder), vault) is None:
+            raise
     finally:
         database.close()
 

@@ -18,6 +18,10 @@
 | textback_outbox_oldest_seconds |                         | gauge: the age of the oldest of them                     |
 | textback_undecoded_requests    |                         | gauge: stored requests that were not understood          |
 | textback_work_list_items       |                         | gauge: items that wait for a person                      |
+| textback_store_away            |                         | gauge: 1 while PostgreSQL is away, else 0                |
+| textback_spool_items           |                         | gauge: requests that wait in the spool                   |
+| textback_spool_bytes           |                         | gauge: what they take of the disk                        |
+| textback_spool_aside           |                         | gauge: items of the spool that wait for a person         |
 
 The gauges are set when they are asked for. `labels(...)` costs more than the counting: keep its result where you count
 often. No label ever holds an address.
@@ -56,3 +60,7 @@ OUTBOX_WAITING = Gauge("textback_outbox_waiting", "Replies that wait or are on t
 OUTBOX_OLDEST = Gauge("textback_outbox_oldest_seconds", "The age of the oldest of them.", registry=REGISTRY)
 UNDECODED = Gauge("textback_undecoded_requests", "Stored requests not understood.", registry=REGISTRY)
 WORK_LIST = Gauge("textback_work_list_items", "Items that wait for a person.", registry=REGISTRY)
+STORE_AWAY = Gauge("textback_store_away", "1 while PostgreSQL is away.", registry=REGISTRY)
+SPOOL_ITEMS = Gauge("textback_spool_items", "Requests that wait in the spool.", registry=REGISTRY)
+SPOOL_BYTES = Gauge("textback_spool_bytes", "What they take of the disk.", registry=REGISTRY)
+SPOOL_ASIDE = Gauge("textback_spool_aside", "Items of the spool that wait for a person.", registry=REGISTRY)

@@ -122,6 +122,11 @@ class Switchboard:
         #: name -> why a registered webhook cannot hear
         self.broken: dict[str, str] = {}
 
+    def rules_of(self, webhook: str) -> Rules | None:
+        """The rules of a webhook by its name; None where there is none that can hear."""
+        line = self.by_name.get(webhook)
+        return line.rules if line else None
+
     def connect(self, registered: Registered) -> None:
         """Make a line of each webhook. One that cannot be made answers 503 and says why in `check` and the log."""
         programs = dict(self._senders(registered.webhooks))

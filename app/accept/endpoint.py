@@ -32,7 +32,7 @@ from app.accept.quarantine import Quarantine, RefusedRequest
 from app.errors import KeyWanted, NotReady, Refused, WrongWord
 from app.events import Heard, Recorded
 from app.flow import Hearing, hear
-from app.record.writer import Writer
+from app.record.intake import Intake
 from app.request import Request
 from app.settings import Settings
 from app.switchboard import Line, Switchboard
@@ -56,7 +56,7 @@ class WebhookDoor:
         self,
         settings: Settings,
         switchboard: Switchboard,
-        writer: Writer,
+        intake: Intake,
         *,
         quarantine: Quarantine,
         access_log: AccessLog,
@@ -64,7 +64,7 @@ class WebhookDoor:
     ) -> None:
         self._settings = settings
         self._switchboard = switchboard
-        self._writer = writer
+        self._intake = intake
         self._quarantine = quarantine
         self._access_log = access_log
         self._outside = outside
@@ -131,7 +131,7 @@ class WebhookDoor:
             return 401, _EMPTY, b"", "refused"
         if heard is None:
             return *rendered(answer), "handshake"
-        recorded = await self._commit(self._writer.record(heard), until)
+        recorded = await self._commit(self._intake.record(heard), until)
         return *rendered(answer), _outcome(heard, recorded)
 
     async def _hear(self, line: Line, request: Request, until: float) -> Hearing:

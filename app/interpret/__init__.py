@@ -12,6 +12,7 @@ from app.interpret.guard import Policy
 from app.interpret.keywords import unreachable
 from app.interpret.replies import may_leave
 from app.interpret.rules import Rules, rules
+from app.interpret.sayings import opts_out, sayings
 
 __all__ = [
     "Explanation",
@@ -23,6 +24,8 @@ __all__ = [
     "explain",
     "may_leave",
     "may_send",
+    "opts_out",
     "rules",
+    "sayings",
     "unreachable",
 ]

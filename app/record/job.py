@@ -21,8 +21,8 @@ class Job:
     size: int = 0
     refuge: bool = False
     """Where the database is away it may be kept elsewhere."""
-    homeless: bool = False
-    """The database was away, so it shall be."""
+    sheltered: bool = False
+    """So it is: whatever the database still does with it tells nobody."""
 
 
 Refuge = Callable[[Sequence[Job]], None]

@@ -18,8 +18,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from app.credential import Credential
 from app.errors import BadInput
 from app.events import Category
-from app.record import tables
+from app.record import last_known, tables
 from app.record.ids import new_id
+from app.record.last_known import Rows
 from app.record.vault import Vault, joined, split
 from app.reply import Reply, reply_of, text_and_content
 from app.webhook import Webhook
@@ -74,28 +75,26 @@ def version(conn: sa.Connection) -> int:
 
 
 def load(conn: sa.Connection, vault: Vault) -> Registered:
+    """Everything, as the database holds it now; see `opened`."""
+    return opened(last_known.read(conn), vault)
+
+
+def opened(rows: Rows, vault: Vault) -> Registered:
     """Everything; rows that cannot be used are named with their reason, and their neighbours serve on.
 
     Raises BadInput where no row at all can be decrypted: then it is the key that is wrong.
     """
-    credentials = [
-        (row, _tried(partial(_opened, vault, row, Credential))) for row in conn.execute(_by_name(tables.credentials))
-    ]
-    webhooks = [(row, _tried(partial(_registered, vault, row))) for row in conn.execute(_by_name(tables.webhooks))]
+    credentials = [(row, _tried(partial(_opened, vault, row, Credential))) for row in rows.credentials]
+    webhooks = [(row, _tried(partial(_registered, vault, row))) for row in rows.webhooks]
     _refuse_wrong_key([found for _, found in (*credentials, *webhooks)])
     return Registered(
-        version(conn),
+        rows.version,
         {row.name: found for row, found in credentials if isinstance(found, Credential)},
         [found for _, found in webhooks if isinstance(found, RegisteredWebhook)],
-        load_replies(conn),
+        {row.name: reply_of(row.text, row.content) for row in rows.replies},
         {row.token_hash: (row.name, str(found)) for row, found in webhooks if isinstance(found, BadInput)},
         {row.name: str(found) for row, found in credentials if isinstance(found, BadInput)},
     )
-
-
-def load_replies(conn: sa.Connection) -> dict[str, str | Reply]:
-    """The named replies."""
-    return {row.name: reply_of(row.text, row.content) for row in conn.execute(_by_name(tables.replies))}
 
 
 def read_credential(conn: sa.Connection, vault: Vault, name: str) -> Credential | None:
@@ -108,10 +107,6 @@ def read_webhook(conn: sa.Connection, vault: Vault, name: str) -> RegisteredWebh
     """One webhook with its secrets and token; None where there is none of that name."""
     row = _row(conn, tables.webhooks, name)
     return _registered(vault, row) if row else None
-
-
-def _by_name(table: sa.Table) -> "sa.Select[Any]":
-    return sa.select(table).order_by(table.c.name)
 
 
 def _row(conn: sa.Connection, table: sa.Table, name: str) -> "sa.Row[Any] | None":
@@ -132,12 +127,12 @@ def _refuse_wrong_key(found: Sequence[object]) -> None:
         raise first
 
 
-def _registered(vault: Vault, row: "sa.Row[Any]") -> RegisteredWebhook:
+def _registered(vault: Vault, row: Any) -> RegisteredWebhook:
     token = _decrypted(vault, row, row.token, Webhook)
     return RegisteredWebhook(row.id, token, row.token_hash, _opened(vault, row, Webhook))
 
 
-def _opened(vault: Vault, row: "sa.Row[Any]", model: type[Model]) -> Model:
+def _opened(vault: Vault, row: Any, model: type[Model]) -> Model:
     secret = _decrypted(vault, row, row.secrets, model)
     try:
         return joined(row.settings, secret, model)
@@ -146,7 +141,7 @@ def _opened(vault: Vault, row: "sa.Row[Any]", model: type[Model]) -> Model:
         raise BadInput(f"The stored {_kind(model)} '{row.name}' cannot be used ({fields}); apply it again.") from None
 
 
-def _decrypted(vault: Vault, row: "sa.Row[Any]", sealed: str, model: type[Credential | Webhook]) -> str:
+def _decrypted(vault: Vault, row: Any, sealed: str, model: type[Credential | Webhook]) -> str:
     try:
         return vault.decrypt(sealed)
     except BadInput as error:

@@ -9,7 +9,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -121,7 +121,7 @@ class Writer:
         waiting = [self._jobs.popleft() for _ in range(len(self._jobs))]
         self._jobs.extend(job for job in waiting if not job.refuge)
         self._bytes_put -= sum(job.size for job in waiting if job.refuge)
-        return [job for job in (*self._working, *waiting) if job.refuge and not job.future.done()]
+        return _sheltered(job for job in (*self._working, *waiting) if job.refuge)
 
     def _put(self, payload: Any, size: int, *, refuge: bool) -> "asyncio.Future[Any]":
         if self._stopping:
@@ -171,15 +171,18 @@ class Writer:
 
     def _resolve_all(self, jobs: Sequence[Job]) -> None:
         """In the event loop."""
-        open_jobs = [job for job in jobs if not job.future.done()]
-        for job in open_jobs:
+        homeless = []
+        for job in jobs:
+            if job.future.done() or job.sheltered:
+                continue
             if job.error is None:
                 job.future.set_result(job.answer)
-            elif not job.homeless:
+            elif job.refuge and isinstance(job.error, StoreUnavailable):
+                homeless.append(job)
+            else:
                 job.future.set_exception(job.error)
-        homeless = [job for job in open_jobs if job.homeless]
         if homeless and self._refuge is not None:
-            self._refuge(homeless)
+            self._refuge(_sheltered(homeless))
 
     def _work(self, jobs: Sequence[Job]) -> None:
         """Write the jobs; on failure split them until the culprit stands alone."""
@@ -279,4 +282,12 @@ def _fail(jobs: Sequence[Job], error: StoreUnavailable, cause: BaseException) ->
     log.error("the database did not take a batch", requests=len(jobs), error=type(cause).__name__,
               sqlstate=sqlstate(cause) or "-")  # fmt: skip
     for job in jobs:
-        job.error, job.homeless = error, job.refuge
+        job.error = error
+
+
+def _sheltered(jobs: Iterable[Job]) -> list[Job]:
+    """Those whose callers still wait and that are not sheltered yet; from here on they are."""
+    found = [job for job in jobs if not job.future.done() and not job.sheltered]
+    for job in found:
+        job.sheltered = True
+    return found

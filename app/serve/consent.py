@@ -1,13 +1,15 @@
 """Consent, for the systems that send: may this person be written to, and a change by a person or system."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from pydantic import Field
+from sqlalchemy.exc import OperationalError
 
-from app.errors import BadAddress, NotReady
-from app.events import ConsentState, Standing
+from app.errors import BadAddress, NotReady, StoreUnavailable
+from app.events import Cause, ConsentState, Standing
 from app.flow import change_by_hand
 from app.interpret import effective, may_send
 from app.record import queries
@@ -15,7 +17,7 @@ from app.record.tokens import Scope
 from app.serve.fields import Program, RawAddress, Region, Said, person
 from app.serve.operation import Call, Operation, Params
 from app.serve.parts import Parts
-from app.serve.problems import Problem
+from app.serve.problems import RETRY_AFTER, Problem
 from app.spec import Spec
 
 
@@ -88,13 +90,8 @@ async def check(call: Call[Params, Check]) -> Checked:
     wanted = call.body
     addresses = [_person_or_fault(given, wanted.region) for given in wanted.addresses]
     known = list({address for address in addresses if isinstance(address, str)})
-    found = await call.parts.database.read(lambda conn: queries.standings(conn, wanted.program, known))
-    unknown_allowed = call.parts.settings.unknown_consent
-    return Checked(
-        results=[
-            _consent(a, wanted.program, *found[a], unknown_allowed) if isinstance(a, str) else a for a in addresses
-        ]
-    )
+    found = await _standings(call.parts, wanted.program, known)
+    return Checked(results=[found[a] if isinstance(a, str) else a for a in addresses])
 
 
 async def change(call: Call[PersonParams, WantedConsent]) -> Consent:
@@ -109,7 +106,8 @@ async def change(call: Call[PersonParams, WantedConsent]) -> Consent:
         reason=wanted.reason,
         at=datetime.now(UTC),
     )
-    recorded = await call.parts.writer.record(heard)
+    # never into the spool: the caller is told whether it holds
+    recorded = await call.parts.writer.record(heard, refuge=False)
     if not recorded.new:
         raise NotReady("The database refused this change; it is on the work list, with the reason.")
     holds = await _standing(call.parts, wanted.program, address)
@@ -119,8 +117,38 @@ async def change(call: Call[PersonParams, WantedConsent]) -> Consent:
 
 
 async def _standing(parts: Parts, program: str, address: str) -> Consent:
-    found = await parts.database.read(lambda conn: queries.standings(conn, program, [address]))
-    return _consent(address, program, *found[address], parts.settings.unknown_consent)
+    return (await _standings(parts, program, [address]))[address]
+
+
+async def _standings(parts: Parts, program: str, addresses: Sequence[str]) -> dict[str, Consent]:
+    """Where each of them stands. Who waits in the spool and said STOP is out, whatever the database says by now.
+
+    Raises a 503 Problem where the database cannot be asked: of whom it knows nothing is told, and never a yes.
+    """
+    said = {address: parts.intake.opted_out(program, address) for address in addresses}
+    out = {address: _spooled(address, program, at) for address, at in said.items() if at}
+    unsaid = [address for address in addresses if address not in out]
+    if not unsaid:
+        return out
+    if parts.intake.away_since:
+        raise _away()
+    try:
+        found = await parts.database.read(
+            lambda conn: queries.standings(conn, program, unsaid), within=parts.settings.outage_after
+        )
+    except (StoreUnavailable, OperationalError):
+        raise _away() from None
+    unknown = parts.settings.unknown_consent
+    return out | {address: _consent(address, program, *rows, unknown) for address, rows in found.items()}
+
+
+def _spooled(address: str, program: str, at: datetime) -> Consent:
+    return Consent(address, program, ConsentState.OPTED_OUT, at, Cause.KEYWORD.value, may_send=False)
+
+
+def _away() -> Problem:
+    detail = "The database cannot be reached at the moment, so nobody may be written to; try again."
+    return Problem(503, detail, headers={"retry-after": RETRY_AFTER}, more={"may_send": False})
 
 
 def _consent(

@@ -59,6 +59,7 @@ async def _answer(operation: Operation, scope: Scope, receive: Receive) -> Respo
             settings=parts.settings,
             database=parts.database,
             known=parts.tokens,
+            away=parts.intake.away_since is not None,
         )
     params = _params(operation, scope)
     body = await _body(operation, receive, parts.settings.request_timeout)

@@ -1,10 +1,13 @@
 """Is it alive, and can it work? For whatever restarts it and whatever sends traffic to it; nobody needs a token."""
 
+from collections.abc import Iterator
 from functools import lru_cache
+from typing import Literal
 
 from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.errors import StoreUnavailable
 from app.record import schema
 from app.serve.door import as_json
 from app.serve.operation import Call, Operation, Params, Plain
@@ -23,8 +26,13 @@ class Ready(BaseModel):
     """Whether it can work."""
 
     ready: bool
+    #: serving: into the database; spooling: PostgreSQL is away, and what comes is kept on this disk; draining: it is
+    #: back, and the rest is on its way; stopping
+    state: Literal["serving", "spooling", "draining", "stopping"]
     #: what keeps it from working, and the mend
     reasons: list[str]
+    #: what somebody should know although it works
+    notes: list[str]
 
 
 async def live(_call: Call[Params, None]) -> Live:
@@ -33,15 +41,23 @@ async def live(_call: Call[Params, None]) -> Live:
 
 
 async def ready(call: Call[Params, None]) -> Plain:
-    """200, or 503 with the reasons."""
-    reasons = [*await _database_reasons(call.parts), *_own_reasons(call.parts)]
-    return Plain(as_json(Ready(ready=not reasons, reasons=reasons)), "application/json", 503 if reasons else 200)
+    """200, or 503 with the reasons. A node that spools is ready: it hears, and acknowledges nothing that it loses."""
+    parts = call.parts
+    reasons = [*await _database_reasons(parts), *_own_reasons(parts)]
+    state = "stopping" if parts.stopping.is_set() else parts.intake.state
+    answer = Ready(ready=not reasons, state=state, reasons=reasons, notes=list(_notes(parts)))
+    return Plain(as_json(answer), "application/json", 503 if reasons else 200)
 
 
 async def _database_reasons(parts: Parts) -> list[str]:
+    if parts.intake.away_since:
+        full = parts.intake.refused
+        return [f"PostgreSQL is away, and {full}; requests are answered with 503."] if full else []
     try:
         found = await parts.database.read(schema.revision)
-    except SQLAlchemyError:
+    except (StoreUnavailable, SQLAlchemyError):
+        if parts.intake.has_spool:  # it will be found out within a second, and what comes meanwhile is kept
+            return []
         return ["The database cannot be reached; look at TEXTBACK_DATABASE_URL and at the database."]
     if found != _head():
         return [f"The database is at revision {found or 'none'} and should be at {_head()}; run: textback migrate"]
@@ -57,6 +73,16 @@ def _own_reasons(parts: Parts) -> list[str]:
     if parts.sender is not None and not parts.sender.alive:
         reasons.append("The sender has stopped, so no reply leaves; restart textback.")
     return reasons
+
+
+def _notes(parts: Parts) -> Iterator[str]:
+    intake = parts.intake
+    if intake.away_since:
+        yield f"PostgreSQL is away since {intake.away_since:%Y-%m-%dT%H:%M:%SZ}; what comes is kept in the spool."
+    if intake.waiting:
+        yield f"{intake.waiting} requests wait in the spool."
+    if intake.aside:
+        yield f"{intake.aside} items of the spool wait for a person; see: textback spool list"
 
 
 OPERATIONS = (

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from app.authenticate import Keyring
 from app.provider import Provider
 from app.record.database import Database
+from app.record.intake import Intake
 from app.record.registry import Registered
 from app.record.vault import Vault
 from app.record.writer import Writer
@@ -25,6 +26,8 @@ class Parts:
     settings: Settings
     database: Database
     writer: Writer
+    #: what providers send goes in here; while PostgreSQL is away, into the spool
+    intake: Intake
     vault: Vault
     switchboard: Switchboard
     #: None where another process sends

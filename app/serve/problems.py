@@ -53,19 +53,22 @@ class Problem(Exception):
         *,
         headers: Mapping[str, str] | None = None,
         errors: list[FieldError] | None = None,
+        more: Mapping[str, object] | None = None,
     ) -> None:
+        """`more`: further members of the answer (RFC 9457, 3.2)."""
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.headers = dict(headers or {})
         self.errors = errors or []
+        self.more = dict(more or {})
 
     def response(self) -> Response:
         """As it goes out."""
         details = ProblemDetails(
             title=HTTPStatus(self.status).phrase, status=self.status, detail=self.detail, errors=self.errors
         )
-        shown = details.model_dump(exclude={"errors"} if not self.errors else None)
+        shown = details.model_dump(exclude={"errors"} if not self.errors else None) | self.more
         return Response(orjson.dumps(shown), self.status, self.headers, MEDIA_TYPE)
 
 

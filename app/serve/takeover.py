@@ -1,15 +1,18 @@
 """Have the running server follow the registry: its lines, couriers, and a record of each keyword list."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 import sqlalchemy as sa
 import structlog
 
 from app.credential import Credential
 from app.errors import BadInput, NotReady
-from app.record import registry
+from app.record import last_known, registry
+from app.record.last_known import Rows
 from app.record.registry import Registered
 from app.send import Courier, complain, courier
 from app.serve.feedback import feedback
@@ -28,15 +31,46 @@ async def take_over(parts: Parts) -> bool:
     Whether all follow it. Where one fails, the others do all the same, and it shall be taken over again.
     """
     async with parts.taking_over:  # one at a time, so that an older reading never comes after a newer one
-        registered = await parts.database.read(partial(registry.load, vault=parts.vault))
-        parts.switchboard.connect(registered)
-        parts.switchboard.version = _NO_VERSION
-        followed = [_followed(follow, registered) for follow in parts.followers]
+        rows = await parts.database.read(last_known.read)
+        followed = _follow(parts, rows)
         await parts.writer.run(partial(keep_lists, switchboard=parts.switchboard))
-        if all(followed):
-            parts.switchboard.version = registered.version
+        await asyncio.to_thread(_save, parts, rows)
+        if followed:
+            parts.switchboard.version = rows.version
+    return followed
+
+
+async def take_over_last_known(parts: Parts) -> bool:
+    """Take over the registry as it was last read on this machine, for the database is away. Whether there is one.
+
+    It is of no version, so the real one is taken over as soon as it can be read.
+    """
+    folder = Path(parts.settings.spool_folder)
+    rows = await asyncio.to_thread(last_known.load, folder, parts.vault)
+    if rows is not None:
+        _follow(parts, rows)
+    return rows is not None
+
+
+def _follow(parts: Parts, rows: Rows) -> bool:
+    """Have all follow; whether all do."""
+    registered = registry.opened(rows, parts.vault)
+    parts.switchboard.connect(registered)
+    parts.switchboard.version = _NO_VERSION
+    parts.tokens.learn(rows.api_tokens)
+    followed = [_followed(follow, registered) for follow in parts.followers]
     _tell(parts.switchboard, registered)
     return all(followed)
+
+
+def _save(parts: Parts, rows: Rows) -> None:
+    """For a start while the database is away."""
+    if not parts.intake.has_spool:
+        return
+    try:
+        last_known.save(Path(parts.settings.spool_folder), parts.vault, rows)
+    except OSError as error:
+        complain("the registry could not be kept on this disk; without it no node starts while PostgreSQL is away", error)
 
 
 def _tell(switchboard: Switchboard, registered: Registered) -> None:
