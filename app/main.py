@@ -28,7 +28,7 @@ from app.events import Heard
 from app.interpret import decide
 from app.provider import load_providers
 from app.record import registry, schema
-from app.record.database import Database, served_alone
+from app.record.database import opened, served_alone
 from app.record.vault import Vault
 from app.record.writer import Writer
 from app.send import Client, Courier, Destinations, Sender, fetch
@@ -49,7 +49,7 @@ _GRACE = 20
 def build(settings: Settings, *, send: bool = True) -> Parts:
     """All parts, not yet running. Raises BadInput where a setting is missing."""
     vault = Vault(_secret_key(settings))
-    database = Database(settings.database_url.get_secret_value())
+    database = opened(settings)
     providers, packs = load_providers(CONFIG_DIR), load_packs(CONFIG_DIR)
     writer = Writer(database, decide, limit=settings.queue_limit)
     couriers: dict[str, Courier] = {}
@@ -189,11 +189,11 @@ def _config(app: Starlette, settings: Settings) -> uvicorn.Config:
 
 
 def _prepare_schema(settings: Settings, *, migrate: bool) -> None:
-    database = Database(settings.database_url.get_secret_value())
+    database = opened(settings)
     try:
         if migrate:
             schema.upgrade(database)
-        elif not schema.is_current(database):
+        elif not schema.is_usable(database):
             raise BadInput(
                 "the database has an older revision than this textback; run `textback migrate`, or `serve --migrate`"
             )

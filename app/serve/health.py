@@ -5,12 +5,13 @@ from functools import lru_cache
 from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.errors import StoreUnavailable
 from app.record import schema
 from app.serve.door import as_json
 from app.serve.operation import Call, Operation, Params, Plain
 from app.serve.parts import Parts
 
-_head = lru_cache(maxsize=1)(schema.head)
+_standing = lru_cache(maxsize=8)(schema.standing)
 
 
 class Live(BaseModel):
@@ -41,10 +42,10 @@ async def ready(call: Call[Params, None]) -> Plain:
 async def _database_reasons(parts: Parts) -> list[str]:
     try:
         found = await parts.database.read(schema.revision)
-    except SQLAlchemyError:
+    except (SQLAlchemyError, StoreUnavailable):
         return ["The database cannot be reached; look at TEXTBACK_DATABASE_URL and at the database."]
-    if found != _head():
-        return [f"The database is at revision {found or 'none'} and should be at {_head()}; run: textback migrate"]
+    if _standing(found) == "older":
+        return [f"The database is at revision {found or 'none'}, older than this textback; run: textback migrate"]
     return []
 
 
