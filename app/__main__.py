@@ -82,7 +82,8 @@ def migrate() -> None:
     """
     with any_database(configured.load()) as database:
         schema.upgrade(database)
-    click.echo(f"The database is at revision {schema.head()}.")
+        found = database.read_now(schema.revision)
+    click.echo(f"The database is at revision {found}.")
 
 
 @cli.command()

@@ -31,7 +31,7 @@ from app.interpret import decide, opts_out, sayings
 from app.provider import load_providers
 from app.record import last_known, registry, schema
 from app.record.away import DATABASE_ERRORS
-from app.record.database import Database, served_alone
+from app.record.database import Database, opened, served_alone
 from app.record.drain import Drain
 from app.record.intake import Intake
 from app.record.shelter import Shelter
@@ -58,7 +58,7 @@ _GRACE = 20
 def build(settings: Settings, *, send: bool = True, hear: bool = True) -> Parts:
     """All parts, not yet running. `hear`: providers call this process. Raises BadInput where a setting is missing."""
     vault = Vault(_secret_key(settings))
-    database = Database(settings.database_url.get_secret_value())
+    database = opened(settings)
     providers, packs = load_providers(CONFIG_DIR), load_packs(CONFIG_DIR)
     writer = Writer(database, decide, limit=settings.queue_limit, limit_bytes=settings.queue_bytes)
     couriers: dict[str, Courier] = {}
@@ -230,12 +230,11 @@ def _config(app: Starlette, settings: Settings) -> uvicorn.Config:
 
 
 def _prepare_schema(settings: Settings, *, migrate: bool) -> None:
-    database = Database(settings.database_url.get_secret_value())
-    vault = Vault(_secret_key(settings))
+    database, vault = opened(settings), Vault(_secret_key(settings))
     try:
         if migrate:
             schema.upgrade(database)
-        elif not schema.is_current(database):
+        elif not schema.is_usable(database):
             raise BadInput(
                 "the database has an older revision than this textback; run `textback migrate`, or `serve --migrate`"
             )

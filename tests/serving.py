@@ -4,6 +4,7 @@ import asyncio
 import http.client
 import json
 import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -93,8 +94,14 @@ def serving_copy(template: Path, folders: pytest.TempPathFactory) -> Iterator[Se
 @contextmanager
 def serving(database_url: str, *, send: bool = False, **given: Any) -> Iterator[Served]:
     """The application on a free port, until the block ends. `given`: further settings."""
-    usual = {"admin_token": ADMIN, "secret_key": SECRET_KEY, "access_log": False}
-    settings = Settings(database_url=database_url, **(usual | given))
+    with tempfile.TemporaryDirectory(prefix="textback-spool-") as spool:
+        usual = {"admin_token": ADMIN, "secret_key": SECRET_KEY, "access_log": False, "spool_folder": spool}
+        with _serving(Settings(database_url=database_url, **(usual | given)), send=send) as running:
+            yield running
+
+
+@contextmanager
+def _serving(settings: Settings, *, send: bool) -> Iterator[Served]:
     app = create_app(settings, send=send)
     server = uvicorn.Server(
         uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, access_log=False, lifespan="on", ws="none")

@@ -1,27 +1,35 @@
 """The database: one engine that reads, with a few threads, and one connection that writes.
 
 SQLite runs in WAL mode with synchronous=FULL: a commit is on the disk before anybody is told. It comes from pysqlite3,
-because SQLite before 3.51.3 can lose a WAL on reset (https://sqlite.org/wal.html#walresetbug).
+because SQLite before 3.51.3 can lose a WAL on reset (https://sqlite.org/wal.html#walresetbug). How PostgreSQL's
+sessions are set stands in `sessions`; how a thread is freed whose server does not answer, in `wires`.
 """
 
 import asyncio
 import fcntl
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pysqlite3.dbapi2 as sqlite
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Engine, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from app.errors import BadInput
+from app.errors import BadInput, StoreUnavailable
+from app.record import sessions
+from app.record.wires import Wires
+from app.settings import Settings
 
 T = TypeVar("T")
 
 READER_THREADS = 4
+#: seconds that a question may take; statements of PostgreSQL end before, by themselves
+READ_WITHIN = 10.0
 _PRAGMAS = (
     "journal_mode=WAL",
     "synchronous=FULL",
@@ -32,52 +40,123 @@ _PRAGMAS = (
     "wal_autocheckpoint=4000",
 )
 
-# UTC in the session, so that what people see in views is UTC too.
-_SESSION = "-c timezone=UTC -c application_name=textback"
-# The writer asks for a handful of rows by their keys. The planner cannot know how few are given (it assumes a hundred)
-# and would read and hash whole tables; a generic plan saves planning each batch anew.
-_LOOK_UPS = " ".join(
-    f"-c {setting}"
-    for setting in (
-        "plan_cache_mode=force_generic_plan",
-        "enable_hashjoin=off",
-        "enable_mergejoin=off",
-        "enable_seqscan=off",
-        "jit=off",
-    )
-)
-
 
 class Database:
-    """Readers and the connection source of the one writer, for SQLite and PostgreSQL alike."""
+    """Readers and the connection source of the one writer, for SQLite and PostgreSQL alike.
 
-    def __init__(self, url: str) -> None:
+    `direct_url`: where migrations and LISTEN go, when `url` names a pooling proxy in transaction mode.
+    """
+
+    def __init__(self, url: str, *, direct_url: str | None = None) -> None:
         self.url = _parse(url)
+        self.direct_url = _parse_direct(direct_url, self.url) if direct_url else self.url
         self.dialect = self.url.get_backend_name()
+        session = sessions.pooled if direct_url else sessions.direct
         #: never begins a write; SQLite readers see the last commit and block nobody
-        self.readers: Engine = _engine(self.url, size=READER_THREADS, begin="BEGIN")
-        self.writers: Engine = _engine(self.url, size=1, begin="BEGIN IMMEDIATE", session=_LOOK_UPS)
+        self.readers: Engine = _engine(self.url, session(sessions.READER), size=READER_THREADS, begin="BEGIN")
+        self.writers: Engine = _engine(self.url, session(sessions.WRITER), size=1, begin="BEGIN IMMEDIATE")
+        self._reading, self._writing = Wires(self.readers), Wires(self.writers)
         self._threads = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="read")
 
-    async def read(self, question: Callable[[sa.Connection], T]) -> T:
-        """The answer of `question`, run in a reader thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self.read_now, question)
+    async def read(self, question: Callable[[sa.Connection], T], *, within: float = READ_WITHIN) -> T:
+        """The answer of `question`, run in a reader thread.
+
+        StoreUnavailable after `within` seconds, waiting for a free thread included; the thread is freed.
+        """
+        loop, call = asyncio.get_running_loop(), _Call(self._reading)
+        try:
+            async with asyncio.timeout(within):
+                return await loop.run_in_executor(self._threads, partial(self._ask, question, call))
+        except TimeoutError:
+            call.cut()
+            raise StoreUnavailable(f"the database did not answer within {within:g} s") from None
+        except asyncio.CancelledError:
+            loop.call_later(within, call.cut)  # nobody waits any more, but the thread may hang
+            raise
 
     def read_now(self, question: Callable[[sa.Connection], T]) -> T:
-        """The answer of `question`, in this thread; for the command line."""
-        with self.readers.connect() as conn:
-            return question(conn)
+        """The answer of `question`, in this thread and however long it takes; for the command line."""
+        return self._ask(partial(_unhurried, act=question), _Call(self._reading))
 
     def write_now(self, act: Callable[[sa.Connection], T]) -> T:
         """Run `act` in a transaction of its own, in this thread; for the command line. A server uses its writer."""
         with self.writers.begin() as conn:
-            return act(conn)
+            return _unhurried(conn, act)
+
+    def direct_now(self, act: Callable[[sa.Connection], T]) -> T:
+        """Run `act` in a transaction of its own, past a pooling proxy and with no time-out at all; for migrations."""
+        if self.dialect == "sqlite":
+            return self.write_now(act)
+        engine = _engine(self.direct_url, sessions.direct(sessions.DIRECT), size=1, begin="")
+        try:
+            with engine.begin() as conn:
+                return act(conn)
+        finally:
+            engine.dispose()
+
+    def interrupt(self) -> int:
+        """Cut the writers' connections, from any thread; how many.
+
+        Whoever waits for a PostgreSQL that does not answer gets an OperationalError. SQLite needs none of it.
+        """
+        return self._writing.cut()
+
+    def interrupt_readers(self) -> int:
+        """The same for the readers."""
+        return self._reading.cut()
 
     def close(self) -> None:
         """Let go of threads and connections."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._reading.cut()
         self._threads.shutdown(wait=True)
         self.readers.dispose()
         self.writers.dispose()
+
+    def _ask(self, question: Callable[[sa.Connection], T], call: "_Call") -> T:
+        """BEGIN tells whether the connection still lives: a server that was restarted has dropped it."""
+        with self.readers.connect() as conn, call.holding(conn):
+            if _begun(conn):
+                return _answered(conn, question)
+        with self.readers.connect() as conn, call.holding(conn):
+            return _answered(conn, question)
+
+
+class _Call:
+    """A question under way, and the connection that it holds."""
+
+    def __init__(self, wires: Wires) -> None:
+        self._wires = wires
+        self._lock = threading.Lock()
+        self._connection: Any = None
+        self._too_late = False
+
+    @contextmanager
+    def holding(self, conn: sa.Connection) -> Iterator[None]:
+        """While it has this connection. Raises StoreUnavailable where nobody waits any more."""
+        with self._lock:
+            if self._too_late:
+                raise StoreUnavailable("the database was reached too late")
+            self._connection = conn.connection.dbapi_connection
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._connection = None
+
+    def cut(self) -> None:
+        """Nobody waits any more: free its thread."""
+        with self._lock:
+            self._too_late = True
+            if self._connection is not None:
+                self._wires.cut_one(self._connection)
+
+
+def opened(settings: Settings) -> Database:
+    """The database of these settings."""
+    direct = settings.database_direct_url
+    url = settings.database_url.get_secret_value()
+    return Database(url, direct_url=direct.get_secret_value() if direct else None)
 
 
 @contextmanager
@@ -119,16 +198,49 @@ def _sqlite_file(url: URL) -> URL:
     return url
 
 
-def _engine(url: URL, *, size: int, begin: str, session: str = "") -> Engine:
+def _parse_direct(text: str, url: URL) -> URL:
+    direct = _parse(text)
+    if direct.get_backend_name() != "postgresql" or url.get_backend_name() != "postgresql":
+        raise BadInput(
+            "TEXTBACK_DATABASE_DIRECT_URL is for PostgreSQL behind a pooling proxy; both it and TEXTBACK_DATABASE_URL"
+            " must be like postgresql://user@host/name"
+        )
+    return direct
+
+
+def _engine(url: URL, session: sessions.Session, *, size: int, begin: str) -> Engine:
     # hide_parameters: errors reach logs, and rows hold full numbers
     options: dict[str, Any] = {"pool_size": size, "max_overflow": 0, "hide_parameters": True}
     if url.get_backend_name() == "postgresql":
-        arguments = {"options": f"{_SESSION} {session}", "connect_timeout": 5}
-        return sa.create_engine(url, connect_args=arguments, pool_pre_ping=size > 1, **options)
-    engine = sa.create_engine(url, module=sqlite, connect_args={"check_same_thread": False}, **options)
-    sa.event.listen(engine, "connect", _prepare)
+        engine, begin = sa.create_engine(url, connect_args=session.arguments, **options), session.begin
+    else:
+        engine = sa.create_engine(url, module=sqlite, connect_args={"check_same_thread": False}, **options)
+        sa.event.listen(engine, "connect", _prepare)
     sa.event.listen(engine, "begin", lambda conn: conn.exec_driver_sql(begin))
     return engine
+
+
+def _begun(conn: sa.Connection) -> bool:
+    """Begin a transaction. False where the connection was dropped while nobody used it."""
+    try:
+        conn.begin()
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        return False
+    return True
+
+
+def _answered(conn: sa.Connection, question: Callable[[sa.Connection], T]) -> T:
+    answer = question(conn)
+    conn.commit()  # a rollback would make psycopg forget what it has prepared
+    return answer
+
+
+def _unhurried(conn: sa.Connection, act: Callable[[sa.Connection], T]) -> T:
+    if conn.dialect.name == "postgresql":
+        conn.exec_driver_sql(sessions.UNHURRIED).close()
+    return act(conn)
 
 
 def _prepare(connection: Any, _record: Any) -> None:

@@ -1,7 +1,8 @@
 """The tables. Names are plain, because people query them; the stable faces are the views of the migrations.
 
 Ids are ours: 63-bit, time-ordered, unique over processes (`ids`). Enumerations are text, so that a provider or a status
-more is never a migration. The columns of a table that interpret fills stand in the order of its row in `app.changes`.
+more is never a migration. In PostgreSQL `raw_requests`, `inbound_messages` and `receipts` are partitioned by month (see
+`partitions`). The columns of a table that interpret fills stand in the order of its row in `app.changes`.
 """
 
 from datetime import UTC, datetime
@@ -122,6 +123,9 @@ inbound_messages = _table(
     _text("reply"),
     sa.Column("outbox_id", sa.BigInteger),
 )
+# the rows come in the order of time, so few pages of PostgreSQL's BRIN do
+sa.Index("ix_inbound_messages_received_at", inbound_messages.c.received_at, postgresql_using="brin",
+         postgresql_with={"pages_per_range": 32, "autosummarize": True})  # fmt: skip
 
 #: parts of long messages that wait for the others (see `pieces`)
 inbound_parts = _table(
@@ -205,6 +209,8 @@ consent = _table(
     sa.Column("ledger_id", sa.BigInteger, nullable=False),
     sa.Column("confirmed", sa.Boolean, nullable=False),
 )
+_REFUSING = sa.text("state IN ('opted_out', 'pending')")
+sa.Index("ix_consent_refusing", consent.c.since, sqlite_where=_REFUSING, postgresql_where=_REFUSING)
 
 #: append-only: triggers refuse UPDATE, DELETE and TRUNCATE
 ledger = _table(
@@ -347,6 +353,8 @@ messages = _table(
     _moment("status_at"),
     sa.UniqueConstraint("provider_id", "recipient", "account", name="uq_messages_provider_id"),
 )
+_REPLIES = sa.text("outbox_id IS NOT NULL")
+sa.Index("ix_messages_replies", messages.c.outbox_id, sqlite_where=_REPLIES, postgresql_where=_REPLIES)
 
 receipts = _table(
     "receipts",

@@ -35,9 +35,12 @@ def checkup(settings: Settings, database: Database) -> Iterator[Finding]:
     yield from faults
     destinations, fault = _destinations(settings)
     yield from fault
-    if not schema.is_current(database):
-        yield problem("The database does not have the revision of this textback; run: textback migrate")
+    standing = schema.standing(database.read_now(schema.revision))
+    if standing == "older":
+        yield problem("The database has an older revision than this textback; run: textback migrate")
         return
+    if standing == "newer":
+        yield note("The database has a newer revision than this textback, which works; upgrade this node when you can.")
     yield from _clock(database)
     try:
         packs, vault = load_packs(CONFIG_DIR), open_vault(settings)

@@ -13,7 +13,7 @@ from app.serve.door import as_json
 from app.serve.operation import Call, Operation, Params, Plain
 from app.serve.parts import Parts
 
-_head = lru_cache(maxsize=1)(schema.head)
+_standing = lru_cache(maxsize=8)(schema.standing)
 
 
 class Live(BaseModel):
@@ -59,8 +59,8 @@ async def _database_reasons(parts: Parts) -> list[str]:
         if parts.intake.has_spool:  # it will be found out within a second, and what comes meanwhile is kept
             return []
         return ["The database cannot be reached; look at TEXTBACK_DATABASE_URL and at the database."]
-    if found != _head():
-        return [f"The database is at revision {found or 'none'} and should be at {_head()}; run: textback migrate"]
+    if _standing(found) == "older":
+        return [f"The database is at revision {found or 'none'}, older than this textback; run: textback migrate"]
     return []
 
 

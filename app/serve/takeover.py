@@ -70,7 +70,9 @@ def _save(parts: Parts, rows: Rows) -> None:
     try:
         last_known.save(Path(parts.settings.spool_folder), parts.vault, rows)
     except OSError as error:
-        complain("the registry could not be kept on this disk; without it no node starts while PostgreSQL is away", error)
+        complain(
+            "the registry could not be kept on this disk; without it no node starts while PostgreSQL is away", error
+        )
 
 
 def _tell(switchboard: Switchboard, registered: Registered) -> None:

@@ -17,7 +17,7 @@ from app.errors import BadInput, TextbackError
 from app.interpret import decide
 from app.provider import load_providers
 from app.record import registry, schema
-from app.record.database import Database
+from app.record.database import Database, opened
 from app.record.vault import Vault
 from app.record.writer import Writer
 from app.settings import CONFIG_DIR, Settings
@@ -49,7 +49,7 @@ class Commands(click.Group):
 @contextmanager
 def any_database(settings: Settings) -> Iterator[Database]:
     """The database, whatever its revision."""
-    database = Database(settings.database_url.get_secret_value())
+    database = opened(settings)
     try:
         yield database
     finally:
@@ -58,10 +58,10 @@ def any_database(settings: Settings) -> Iterator[Database]:
 
 @contextmanager
 def open_database(settings: Settings) -> Iterator[Database]:
-    """The database. Raises BadInput where it does not have the revision of this code."""
+    """The database. Raises BadInput where its revision is older than this code."""
     with any_database(settings) as database:
-        if not schema.is_current(database):
-            raise BadInput("The database does not have the revision of this textback; run: textback migrate")
+        if not schema.is_usable(database):
+            raise BadInput("The database has an older revision than this textback; run: textback migrate")
         yield database
 
 
