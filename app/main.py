@@ -76,7 +76,7 @@ def _intake(settings: Settings, database: Database, writer: Writer, switchboard:
     """With a spool where providers call, and the database may be away while our disk is there."""
     shelter = drain = None
     if hear and database.dialect == "postgresql":
-        shelter = Shelter(Spool(Path(settings.spool_folder), settings.spool_limit), sayings)
+        shelter = Shelter(partial(Spool, Path(settings.spool_folder), settings.spool_limit), sayings)
         drain = Drain(shelter, writer, switchboard.rules_of)
     return Intake(writer, database, opts_out, shelter=shelter, drain=drain, after=settings.outage_after)
 
@@ -153,7 +153,7 @@ async def _taken_over(parts: Parts) -> bool:
     except (StoreUnavailable, *DATABASE_ERRORS) as error:
         if not await take_over_last_known(parts):
             raise
-        log.error("PostgreSQL is away; the webhooks are those last known", error=type(error).__name__)
+        log.warning("PostgreSQL is away; the webhooks are those last known", error=type(error).__name__)
         return False
     return True
 

@@ -43,7 +43,7 @@ def _by_name(name: str) -> "sa.Select[Any]":
 
 def save(folder: Path, vault: Vault, rows: Rows) -> None:
     """Put it on the disk, whole or not at all. Raises OSError."""
-    tree = rows._asdict() | {name: [row._asdict() for row in getattr(rows, name)] for name in Rows._fields[1:]}
+    tree = rows._asdict() | {name: [_plain(row) for row in getattr(rows, name)] for name in Rows._fields[1:]}
     file = folder / _NAME
     fresh = file.with_suffix(f".{os.getpid()}")
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as opened:
@@ -51,6 +51,10 @@ def save(folder: Path, vault: Vault, rows: Rows) -> None:
         opened.flush()
         os.fsync(opened.fileno())
     fresh.replace(file)
+
+
+def _plain(row: Any) -> dict[str, Any]:
+    return {str(name): value for name, value in row._asdict().items()}
 
 
 def load(folder: Path, vault: Vault) -> Rows | None:

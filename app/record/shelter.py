@@ -40,9 +40,9 @@ class _Keeping(NamedTuple):
 class Shelter:
     """Takes requests in while the database is away."""
 
-    def __init__(self, spool: Spool, sayings: Callable[[Heard], Sequence[Saying]]) -> None:
-        """`sayings`: what a request says of people's consent (`app.interpret.sayings`)."""
-        self._spool = spool
+    def __init__(self, open_spool: Callable[[], Spool], sayings: Callable[[Heard], Sequence[Saying]]) -> None:
+        """`open_spool`: called at the start. `sayings`: of a request on people's consent (`app.interpret.sayings`)."""
+        self._open_spool = open_spool
         self._sayings = sayings
         self.held = Held()
         #: items that a person must look at
@@ -57,7 +57,8 @@ class Shelter:
         self._absorbed_at = 0.0
 
     async def start(self) -> None:
-        """Begin; what waits since the last time is known from here on."""
+        """Begin; what waits since the last time is known from here on. Raises BadInput where the folder is unusable."""
+        self._spool = await self._in_thread(self._open_spool)
         await self.absorb()
         await self._learn()
         self._task = asyncio.create_task(self._write_on(), name="spool")
