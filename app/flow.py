@@ -25,10 +25,13 @@ from app.events import (
     Reading,
     Receipt,
 )
+from app.interpret import opts_out
 from app.provider import Answer
 from app.record.ids import new_id
 from app.request import Request
 from app.switchboard import Line
+
+__all__ = ["Hearing", "change_by_hand", "hear", "hear_again", "hear_overdue", "opts_out"]
 
 
 class Hearing(NamedTuple):

@@ -4,7 +4,7 @@
 | ------------------------------ | ----------------------- | -------------------------------------------------------- |
 | textback_requests_total        | webhook, outcome        | requests to webhooks; outcome: recorded, seen, ignored,  |
 |                                |                         | undecoded, refused, unknown (no such webhook), options,  |
-|                                |                         | method, too_large, too_slow, not_ready, bug              |
+|                                |                         | method, too_large, too_slow, not_ready, overloaded, bug  |
 | textback_events_total          | webhook, kind, category | new events: inbound (its category), receipt (its status),|
 |                                |                         | change (its state)                                       |
 | textback_refused_total         | webhook                 | requests that did not prove who they are                 |

@@ -87,6 +87,8 @@ class Webhook(Spec):
     secret: SecretStr | list[SecretStr] | None = None
     #: the word that the provider sends when it tries the URL (Meta's verify token); without one, the secret counts
     verify_token: SecretStr | None = None
+    #: requests a second, opt-outs not counted; beyond it the provider is told to come again (503). None: no limit
+    rate_limit: float | None = Field(None, gt=0)
     #: overrides the provider file's scheme
     scheme: Scheme | None = None
     #: the provider has been told to answer these itself: we stay silent

@@ -9,6 +9,7 @@
 | not proved                                      | 401, empty        | a bounded quarantine |
 | body or headers over the limit, or too slow     | 413, 431, 408     | a counter           |
 | secret missing, store away or slower than the provider waits | 503 + Retry-After | nothing |
+| more waits than may, or comes than `rate_limit` | 503 + Retry-After | nothing             |
 | our bug                                         | 500               | nothing             |
 """
 
@@ -29,9 +30,10 @@ from app.accept.origin import Origin
 from app.accept.outside import Outside
 from app.accept.patience import Patience
 from app.accept.quarantine import Quarantine, RefusedRequest
-from app.errors import KeyWanted, NotReady, Refused, WrongWord
+from app.accept.rate import Rates
+from app.errors import KeyWanted, NotReady, Overloaded, Refused, WrongWord
 from app.events import Heard, Recorded
-from app.flow import Hearing, hear
+from app.flow import Hearing, hear, opts_out
 from app.record.intake import Intake
 from app.request import Request
 from app.settings import Settings
@@ -69,6 +71,7 @@ class WebhookDoor:
         self._access_log = access_log
         self._outside = outside
         self._origin = Origin(settings)
+        self._rates = Rates()
         self._reading = Patience(_hang_up)
         self._committing = Patience(_tell_to_come_again)
 
@@ -100,6 +103,9 @@ class WebhookDoor:
             status, headers, body, what = 408, _CLOSE, b"", "too_slow"
         except TooLarge as error:
             status, headers, body, what = error.status, _CLOSE, b"", "too_large"
+        except Overloaded as error:
+            log.warning("more comes in than can be taken", webhook=webhook, reason=str(error))
+            status, headers, body, what = 503, _LATER, b"", "overloaded"
         except NotReady as error:
             log.warning("a webhook is not ready", webhook=webhook, reason=str(error))
             status, headers, body, what = 503, _LATER, b"", "not_ready"
@@ -131,6 +137,8 @@ class WebhookDoor:
             return 401, _EMPTY, b"", "refused"
         if heard is None:
             return *rendered(answer), "handshake"
+        if not self._rates.allow(line.webhook) and not opts_out(heard):
+            raise Overloaded(f"the webhook brings more than its rate_limit of {line.webhook.rate_limit:g} a second")
         recorded = await self._commit(self._intake.record(heard), until)
         return *rendered(answer), _outcome(heard, recorded)
 

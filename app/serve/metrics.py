@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from prometheus_client import generate_latest
@@ -9,8 +10,10 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from app import metrics
 from app.changes import Changes
+from app.errors import StoreUnavailable
 from app.events import Heard
 from app.record import queries
+from app.record.intake import Intake
 from app.record.queries import Backlog
 from app.record.tokens import Scope
 from app.serve.operation import Call, Operation, Params, Plain
@@ -18,13 +21,23 @@ from app.serve.operation import Call, Operation, Params, Plain
 
 async def read(call: Call[Params, None]) -> Plain:
     """The counters as they stand, and what waits, looked up now."""
-    _set_gauges(await call.parts.database.read(queries.backlog), call.parts.writer.waiting)
+    parts = call.parts
+    metrics.QUEUE_DEPTH.set(parts.writer.waiting)
+    await _set_spool_gauges(parts.intake)
+    if not parts.intake.away_since:
+        with suppress(StoreUnavailable):  # what can be told without the database is told all the same
+            _set_gauges(await parts.database.read(queries.backlog))
     return Plain(generate_latest(metrics.REGISTRY), CONTENT_TYPE_PLAIN_0_0_4)
 
 
-def _set_gauges(backlog: Backlog, queued: int) -> None:
+async def _set_spool_gauges(intake: Intake) -> None:
+    metrics.SPOOL_ITEMS.set(intake.waiting)
+    metrics.SPOOL_ASIDE.set(intake.aside)
+    metrics.SPOOL_BYTES.set(await intake.bytes())
+
+
+def _set_gauges(backlog: Backlog) -> None:
     oldest = backlog.oldest_outbox
-    metrics.QUEUE_DEPTH.set(queued)
     metrics.OUTBOX_WAITING.set(backlog.outbox)
     metrics.OUTBOX_OLDEST.set((datetime.now(UTC) - oldest).total_seconds() if oldest else 0)
     metrics.UNDECODED.set(backlog.undecoded)
