@@ -20,6 +20,7 @@ from app.serve.commands_decode import decode
 from app.serve.commands_diagnose import doctor, explain_text, replay_requests
 from app.serve.commands_profiles import subscribers
 from app.serve.commands_providers import providers
+from app.serve.commands_spool import spool
 from app.serve.commands_token import token
 from app.serve.commands_verify import verify
 from app.serve.terminal import Commands, any_database, open_database, open_vault
@@ -39,7 +40,7 @@ def cli() -> None:
     """
 
 
-for command in (consent, subscribers, token, providers, verify, decode, explain_text, doctor, replay_requests):
+for command in (consent, subscribers, token, providers, verify, decode, explain_text, doctor, replay_requests, spool):
     cli.add_command(command)
 
 

@@ -76,7 +76,7 @@ def _intake(settings: Settings, database: Database, writer: Writer, switchboard:
     """With a spool where providers call, and the database may be away while our disk is there."""
     shelter = drain = None
     if hear and database.dialect == "postgresql":
-        shelter = Shelter(partial(Spool, Path(settings.spool_folder), settings.spool_limit), sayings)
+        shelter = Shelter(partial(Spool.own, Path(settings.spool_folder), settings.spool_limit), sayings)
         drain = Drain(shelter, writer, switchboard.rules_of)
     return Intake(writer, database, opts_out, shelter=shelter, drain=drain, after=settings.outage_after)
 

@@ -15,7 +15,9 @@ import sqlalchemy as sa
 
 from app.record import tables as t
 from app.record.ids import new_id
+from app.record.spool import Item, Spool
 from tests import postgres
+from tests.commands import runner, told
 from tests.conftest import fresh_database
 from tests.freezing import frozen
 from tests.serving import Answer, Served, serving
@@ -263,3 +265,40 @@ def test_a_webhook_beyond_its_rate_limit_is_told_to_come_again_but_a_stop_is_hea
     assert statuses[:2] == [200, 200]
     assert statuses.count(503) >= 5
     assert stop.status == 200
+
+
+def test_what_was_set_aside_is_listed_taken_back_by_a_person_and_recorded(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A webhook is removed while its requests wait; registered again, they are recorded."""
+    run = runner(url, monkeypatch, tmp_path)
+    monkeypatch.setenv("TEXTBACK_SPOOL_FOLDER", str(tmp_path / "spool"))
+    with node(url, tmp_path) as served:
+        path = hears(served)
+        with refused(url):
+            assert say(served, path, "STOP", message_id="m1").status == 200
+            served.parts.switchboard.by_name.clear()
+        wait_until(lambda: state(served) == "serving")
+        listed, nothing = run("spool", "list"), run("spool", "retry")
+        hears(served)
+        retried = run("spool", "retry", "--all")
+        wait_until(lambda: bool(stored(served, t.inbound_messages.c.id)))
+        wait_until(lambda: "0 were set aside" in run("spool", "list").stdout)
+
+    assert "spool-1.db: 0 requests wait, 1 were set aside" in listed.stdout
+    assert "no webhook 'house'" in " ".join(listed.stdout.split())
+    assert told(nothing)[0] == 1
+    assert told(retried) == (0, "1 items wait for the database again\n", "")
+
+
+def test_a_person_who_has_done_what_an_item_says_deletes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = runner("sqlite:///unused.db", monkeypatch, tmp_path)
+    spool = Spool.own(tmp_path / "data" / "spool", 1_048_576)
+    spool.add([Item("2026-11-22T12:00:00+00:00", "house", "[]", "[]", b'{"said":"STOP"}', b"")])
+    spool.set_aside(spool.first()[0], "damaged")
+    spool.close()
+
+    dropped = run("spool", "drop", "1", "--yes")
+
+    assert told(dropped) == (0, '{"said":"STOP"}\n', "")
+    assert "0 requests wait, 0 were set aside" in run("spool", "list").stdout

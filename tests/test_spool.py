@@ -49,12 +49,12 @@ def test_a_damaged_item_is_told_and_never_guessed(text: bytes) -> None:
 
 
 def test_items_come_out_in_the_order_in_which_they_went_in_also_after_a_restart(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, LIMIT)
+    spool = Spool.own(tmp_path, LIMIT)
     spool.add([item("first"), item("second")])
     spool.add([item("third")])
     spool.close()
 
-    again = Spool(tmp_path, LIMIT)
+    again = Spool.own(tmp_path, LIMIT)
     found = again.first()
     again.drop([found[0].id])
 
@@ -65,7 +65,7 @@ def test_items_come_out_in_the_order_in_which_they_went_in_also_after_a_restart(
 
 
 def test_a_full_spool_takes_nothing_more_and_keeps_what_it_has(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, 128 * 1024)
+    spool = Spool.own(tmp_path, 128 * 1024)
     spool.add([item()])
 
     with pytest.raises(StoreUnavailable, match="full"):
@@ -80,11 +80,11 @@ def test_a_folder_that_is_none_is_told_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
     with pytest.raises(BadInput, match="TEXTBACK_SPOOL_FOLDER: nothing can be kept"):
-        Spool(tmp_path / "file", LIMIT)
+        Spool.own(tmp_path / "file", LIMIT)
 
 
 def test_each_process_has_a_file_of_its_own_and_what_an_ended_one_left_is_absorbed(tmp_path: Path) -> None:
-    first, second = Spool(tmp_path, LIMIT), Spool(tmp_path, LIMIT)
+    first, second = Spool.own(tmp_path, LIMIT), Spool.own(tmp_path, LIMIT)
     first.add([item("one"), item("two")])
     second.add([item("three")])
 
@@ -99,7 +99,7 @@ def test_each_process_has_a_file_of_its_own_and_what_an_ended_one_left_is_absorb
 
 
 def test_what_was_set_aside_holds_nobody_up_and_can_be_taken_back(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, LIMIT)
+    spool = Spool.own(tmp_path, LIMIT)
     spool.add([item("bad"), item("good")])
     bad, good = spool.first()
     spool.set_aside(bad, "its webhook is gone")
@@ -113,13 +113,13 @@ def test_what_was_set_aside_holds_nobody_up_and_can_be_taken_back(tmp_path: Path
 
 
 def test_a_damaged_row_comes_out_as_something_that_load_refuses(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, LIMIT)
+    spool = Spool.own(tmp_path, LIMIT)
     spool.add([item()])
     spool.close()
     with sqlite3.connect(tmp_path / "spool-1.db") as conn:
         conn.execute("UPDATE spool SET heard = 17, names = x'ff'")
 
-    again = Spool(tmp_path, LIMIT)
+    again = Spool.own(tmp_path, LIMIT)
     [found] = again.first()
 
     with pytest.raises(Unreadable):

@@ -44,6 +44,7 @@ def _by_name(name: str) -> "sa.Select[Any]":
 def save(folder: Path, vault: Vault, rows: Rows) -> None:
     """Put it on the disk, whole or not at all. Raises OSError."""
     tree = rows._asdict() | {name: [_plain(row) for row in getattr(rows, name)] for name in Rows._fields[1:]}
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     file = folder / _NAME
     fresh = file.with_suffix(f".{os.getpid()}")
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as opened:

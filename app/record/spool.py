@@ -61,15 +61,24 @@ class Aside(NamedTuple):
 
 
 class Spool:
-    """This process's own file. Raises StoreUnavailable where the disk does not take it."""
+    """One file. Raises StoreUnavailable where the disk does not take what is written."""
 
-    def __init__(self, folder: Path, limit: int) -> None:
-        """`limit`: bytes that the file may take. Raises BadInput where the folder cannot be used."""
-        self.folder = folder
+    def __init__(self, path: Path, limit: int = 0, lock: IO[str] | None = None) -> None:
+        """The file of any process, to look at it and to take back what was set aside; a process opens its `own`.
+
+        `limit`: bytes that it may take; 0: as many as it takes now or later.
+        """
+        self.path = path
+        self._lock = lock
+        self._conn = _opened(path, limit)
+
+    @classmethod
+    def own(cls, folder: Path, limit: int) -> "Spool":
+        """A file that no other process has. Raises BadInput where the folder cannot be used."""
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self.path, self._lock = _free_slot(folder)
-            self._conn = _opened(self.path, limit)
+            path, lock = _free_slot(folder)
+            return cls(path, limit, lock)
         except (OSError, sqlite.Error) as error:
             raise BadInput(
                 f"TEXTBACK_SPOOL_FOLDER: nothing can be kept in {folder} ({error}); name a folder on a local disk that"
@@ -81,8 +90,8 @@ class Spool:
         rows = [item[:-1] for item in items]
         with _on_disk(self._conn):
             self._conn.executemany(f"INSERT INTO spool ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", rows)
-            steps.reached("spool: written")
-        steps.reached("spool: committed")
+            steps.reached("spool written")
+        steps.reached("spool committed")
 
     def first(self, limit: int = _AT_ONCE) -> list[Item]:
         """The items that wait longest."""
@@ -96,10 +105,10 @@ class Spool:
 
     def drop(self, ids: Sequence[int]) -> None:
         """Forget what is recorded by now."""
-        steps.reached("spool: drained")
+        steps.reached("drained")
         with _on_disk(self._conn):
             self._conn.executemany("DELETE FROM spool WHERE id = ?", [(number,) for number in ids])
-        steps.reached("spool: dropped")
+        steps.reached("spool deleted")
 
     def set_aside(self, item: Item, reason: str) -> None:
         """Put an item where it holds nobody up."""
@@ -126,6 +135,14 @@ class Spool:
                 self._conn.execute("DELETE FROM aside WHERE id = ?", (number,))
         return len(chosen)
 
+    def drop_aside(self, ids: Sequence[int]) -> list[str]:
+        """Delete what was set aside for good; what it was, as text."""
+        chosen = [entry.id for entry in self.aside() if entry.id in ids]
+        with _on_disk(self._conn):
+            rows = [self._conn.execute("SELECT heard FROM aside WHERE id = ?", (n,)).fetchone() for n in chosen]
+            self._conn.executemany("DELETE FROM aside WHERE id = ?", [(number,) for number in chosen])
+        return [_bytes(row[0]).decode("utf-8", "replace") for row in rows]
+
     def size(self) -> int:
         """Bytes of what waits."""
         pages = self._pragma("page_count") - self._pragma("freelist_count")
@@ -142,7 +159,7 @@ class Spool:
 
         They are on our disk before they leave theirs: a crash in between leaves both, and their keys tell them again.
         """
-        return sum(self._absorb_file(path) for path in sorted(self.folder.glob("spool-*.db")) if path != self.path)
+        return sum(self._absorb_file(path) for path in spool_files(self.path.parent) if path != self.path)
 
     def _absorb_file(self, path: Path) -> int:
         lock = _locked(path)
@@ -183,11 +200,17 @@ class Spool:
     def close(self) -> None:
         """Let go of the file; what waits in it waits for the next process."""
         self._conn.close()
-        self._lock.close()
+        if self._lock:
+            self._lock.close()
 
     def _pragma(self, name: str) -> int:
         value: int = self._conn.execute(f"PRAGMA {name}").fetchone()[0]
         return value
+
+
+def spool_files(folder: Path) -> list[Path]:
+    """The spool files of all processes that share the folder."""
+    return sorted(folder.glob("spool-*.db"))
 
 
 @contextmanager

@@ -143,9 +143,11 @@ class Writer:
             self._wake.clear()
             while jobs := self._take():
                 self._working = jobs
+                steps.reached("taken")
                 self._work(jobs)
                 self._since = None
                 self._resolve(jobs)
+                steps.reached("told")
                 self._working = ()
             if self._stopping and not self._jobs:
                 self._disconnect()
@@ -226,8 +228,8 @@ class Writer:
             for job in jobs:
                 if not isinstance(job.payload, Heard):
                     job.answer = job.payload(conn)
-            steps.reached("writer: written")
-        steps.reached("writer: committed")
+            steps.reached("written")
+        steps.reached("committed")
         metrics.BATCH_SIZE.observe(len(jobs))
         metrics.COMMIT_SECONDS.observe(time.perf_counter() - began)
         if told:
