@@ -286,7 +286,7 @@ def test_what_was_set_aside_is_listed_taken_back_by_a_person_and_recorded(
         wait_until(lambda: "0 were set aside" in run("spool", "list").stdout)
 
     assert "spool-1.db: 0 requests wait, 1 were set aside" in listed.stdout
-    assert "no webhook 'house'" in " ".join(listed.stdout.split())
+    assert "hear it; mend that" in " ".join(listed.stdout.split())
     assert told(nothing)[0] == 1
     assert told(retried) == (0, "1 items wait for the database again\n", "")
 

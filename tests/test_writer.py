@@ -1,6 +1,7 @@
 """The writer: group commit, deduplication, and what happens to a batch that fails."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -10,18 +11,21 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from app.errors import BadInput, StoreUnavailable
+from app.errors import BadInput, Overloaded, StoreUnavailable
 from app.events import Cause, Change, ConsentState, Recorded, Status, Trouble
-from app.interpret import decide
+from app.interpret import decide, opts_out
 from app.record import tables as t
 from app.record.database import Database
+from app.record.intake import Intake
 from app.record.writer import Writer
 from tests.heard import ALICE, BOB, NOON, heard, inbound, receipt
 
 
 @asynccontextmanager
-async def writing(database: Database, *, limit: int = 10_000, decide: Any = decide) -> AsyncIterator[Writer]:
-    writer = Writer(database, decide, limit=limit)
+async def writing(
+    database: Database, *, limit: int = 10_000, limit_bytes: int = 67_108_864, decide: Any = decide
+) -> AsyncIterator[Writer]:
+    writer = Writer(database, decide, limit=limit, limit_bytes=limit_bytes)
     writer.start()
     try:
         yield writer
@@ -94,6 +98,58 @@ def test_twenty_thousand_duplicates_at_the_same_instant_are_each_recorded_once(d
     assert sum(answer.seen for answer in answers) == distinct * (copies - 1)
     for table in (t.inbound_messages, t.consent, t.ledger, t.evidence, t.outbox, t.raw_requests):
         assert count(database, table) == distinct
+
+
+def test_beyond_its_queue_a_request_is_refused_at_once_and_an_opt_out_finds_room(database: Database) -> None:
+    """Shed before anything is promised; what was taken in is written, and memory stays bounded."""
+    held = threading.Event()
+
+    async def story(writer: Writer) -> tuple[list[Any], int]:
+        busy = writer.run(lambda _: held.wait(20))
+        while not writer.stalled:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.01)
+        intake = Intake(writer, database, opts_out, shelter=None, drain=None, after=1.0)
+        taken, refused = [], 0
+        for number in range(12):
+            try:
+                taken.append(intake.record(heard(inbound("hello", provider_id=f"SM{number}"))))
+            except Overloaded:
+                refused += 1
+        taken += [
+            intake.record(heard(inbound("STOP", provider_id=f"stop{n}", address=f"+1415555{n:04}"))) for n in (1, 2)
+        ]
+        with pytest.raises(Overloaded):
+            intake.record(heard(inbound("STOP", provider_id="one too many")))
+        held.set()
+        await busy
+        return await asyncio.gather(*taken), refused
+
+    answers, refused = in_loop(database, story, limit=8)
+
+    assert (len(answers), refused) == (10, 4)
+    assert count(database, t.inbound_messages) == 10
+    assert count(database, t.consent) == 2
+
+
+def test_a_queue_is_bounded_by_bytes_too(database: Database) -> None:
+    held = threading.Event()
+
+    async def story(writer: Writer) -> int:
+        busy = writer.run(lambda _: held.wait(20))
+        taken = []
+        for _ in range(200):
+            request = heard(inbound("hello"))
+            assert request.raw is not None
+            request.raw = replace(request.raw, body=b"x" * 100_000)
+            try:
+                taken.append(writer.record(request))
+            except Overloaded:
+                break
+        held.set()
+        await busy
+        return len(await asyncio.gather(*taken))
+
+    assert 5 <= in_loop(database, story, limit_bytes=1_000_000) <= 10
 
 
 def test_two_writers_receive_the_same_requests_at_once_and_record_each_once(database: Database) -> None:

@@ -44,6 +44,8 @@ log = structlog.get_logger()
 PREFIX = "/in/"
 METHODS = ("GET", "POST", "PUT", "OPTIONS")
 _RETRY_AFTER = b"5"
+#: seconds between two complaints of overload
+_QUIET = 1.0
 #: seconds of the provider's patience that the way back may take
 _MARGIN = 1.0
 _TOO_SLOW = "the request did not arrive in time"
@@ -72,6 +74,7 @@ class WebhookDoor:
         self._outside = outside
         self._origin = Origin(settings)
         self._rates = Rates()
+        self._quiet_until = 0.0
         self._reading = Patience(_hang_up)
         self._committing = Patience(_tell_to_come_again)
 
@@ -104,7 +107,7 @@ class WebhookDoor:
         except TooLarge as error:
             status, headers, body, what = error.status, _CLOSE, b"", "too_large"
         except Overloaded as error:
-            log.warning("more comes in than can be taken", webhook=webhook, reason=str(error))
+            self._complain(webhook, error)
             status, headers, body, what = 503, _LATER, b"", "overloaded"
         except NotReady as error:
             log.warning("a webhook is not ready", webhook=webhook, reason=str(error))
@@ -117,6 +120,13 @@ class WebhookDoor:
         _counter(webhook, what).inc()
         seconds = time.perf_counter() - began
         self._access_log.note(at, scope["method"], webhook, status=status, what=what, seconds=seconds)
+
+    def _complain(self, webhook: str, error: Overloaded) -> None:
+        """Once a second: under overload a line for each request would make it worse."""
+        now = time.monotonic()
+        if now >= self._quiet_until:
+            self._quiet_until = now + _QUIET
+            log.warning("more comes in than can be taken", webhook=webhook, reason=str(error))
 
     async def _handle(
         self, line: Line | None, scope: Scope, receive: Receive, at: datetime, began: float

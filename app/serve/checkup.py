@@ -3,6 +3,7 @@
 Provider files, the database, what is registered, keywords, the clock; `app.serve.checkup_sending` looks at what leaves.
 """
 
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from app.provider import Provider, load_provider
 from app.record import diagnosis, registry, schema
 from app.record.database import Database
 from app.record.registry import Registered
+from app.record.spool import Spool
 from app.scheme import ClientCertificateScheme, needs_secret, schemes_of, signs_url
 from app.send import Destinations
 from app.serve.apply import Catalogue, check_credential, check_feedback, faults, webhook_types
@@ -42,6 +44,7 @@ def checkup(settings: Settings, database: Database) -> Iterator[Finding]:
     if standing == "newer":
         yield note("The database has a newer revision than this textback, which works; upgrade this node when you can.")
     yield from _clock(database)
+    yield from _spool(settings, database)
     try:
         packs, vault = load_packs(CONFIG_DIR), open_vault(settings)
         registered = database.read_now(lambda conn: registry.load(conn, vault))
@@ -81,6 +84,23 @@ def _clock(database: Database) -> Iterator[Finding]:
     if newest is not None and newest > now + _APART:
         yield problem(
             f"The newest stored request is from the future ({newest}); this machine's clock is wrong, or was."
+        )
+
+
+def _spool(settings: Settings, database: Database) -> Iterator[Finding]:
+    """Where requests go while PostgreSQL is away."""
+    if database.dialect == "sqlite":
+        return
+    folder = Path(settings.spool_folder)
+    try:
+        Spool.own(folder, settings.spool_limit).close()
+    except BadInput as error:
+        yield problem(str(error))
+        return
+    if shutil.disk_usage(folder).free < settings.spool_limit:
+        yield warning(
+            f"The disk of {folder} has less room than TEXTBACK_SPOOL_LIMIT ({settings.spool_limit:,} bytes); while"
+            " PostgreSQL is away requests will be answered with 503 when it is full"
         )
 
 
