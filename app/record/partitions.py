@@ -63,8 +63,8 @@ def drop_old(conn: sa.Connection, now: datetime, days: Mapping[str, int]) -> int
     dropped = 0
     for table in TABLES:
         past = first_id_at(now - timedelta(days=days[table]))
-        for old in [each for each in listed(conn, table) if each.end <= past][:1]:
-            dropped += _changed(conn, partial(_drop, table=table, old=old))
+        old_ones = [each for each in listed(conn, table) if each.end <= past]
+        dropped += any(_changed(conn, partial(_drop, table=table, old=old)) for old in old_ones)
     return dropped
 
 
