@@ -144,4 +144,4 @@ def _changed(conn: sa.Connection, change: Callable[[sa.Connection], bool]) -> in
 
 
 def _number(text: str) -> int:
-    return -1 if text == "MINVALUE" else int(text)
+    return -(2**63) if text == "MINVALUE" else int(text)
