@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from app.accept.quarantine import PER_WEBHOOK, Quarantine
 from app.flow import hear_overdue
 from app.record import housekeeping, partitions, pieces, registry
+from app.record.listening import News
 from app.send import complain
 from app.serve.parts import Parts
 from app.serve.takeover import take_over
@@ -27,10 +28,20 @@ _INCOMPLETE_AT_ONCE = 200
 
 
 async def watch_registry(parts: Parts) -> None:
-    """Follow every change of the registry."""
+    """Follow every change of the registry: told of it where the database tells, and looking for it all the same."""
+    news = News(parts.database)
+    listener = asyncio.create_task(news.listen())
+    try:
+        await _watch(parts, news)
+    finally:
+        listener.cancel()
+        await asyncio.gather(listener, return_exceptions=True)
+
+
+async def _watch(parts: Parts, news: News) -> None:
     pause = _REGISTRY_EVERY
     while True:
-        await asyncio.sleep(pause)
+        await news.wait(pause)
         pause = _REGISTRY_AGAIN
         with _patiently("the registry could not be taken over"):
             if await _follow(parts):
