@@ -1,0 +1,72 @@
+"""Behind a pooling proxy in transaction mode: a real pgbouncer between textback and PostgreSQL."""
+
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+from app import chores
+from app.record import schema
+from app.record.database import Database
+from tests.kannel import becomes
+from tests.pgbouncer import need_pgbouncer, pooling
+from tests.serving import Served, serving
+from tests.test_record_listening import HOUSE, listeners
+
+REPLYING = HOUSE | {"credential": "acme", "sender": "+14155550199"}
+ACME = {
+    "name": "acme",
+    "provider": "twilio",
+    "app_id": "AC0123",
+    "auth": {"type": "basic", "username": "AC0123", "password": "x"},
+}
+PEOPLE = [f"+1415555{n:04d}" for n in range(100, 140)]
+
+
+@pytest.fixture
+def urls(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
+    """(through the proxy, past it) of a new and empty database."""
+    need_pgbouncer()
+    server: str = request.getfixturevalue("postgres_server")
+    name = f"t{uuid.uuid4().hex}"
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as conn, pooling(server) as proxy:
+        conn.execute(f"CREATE DATABASE {name}")
+        yield f"{proxy}/{name}", f"{server}/{name}"
+        conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def text(served: Served, path: str, person: str) -> int:
+    told = {"id": f"id-{person}", "from": person, "to": "+14155550199", "text": "STOP"}
+    return served.ask("POST", path, told, token=None).status
+
+
+def test_the_app_serves_through_the_proxy(urls: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    pooled, direct = urls
+    database = Database(pooled, direct_url=direct)
+    schema.upgrade(database)
+    database.close()
+    monkeypatch.setattr(chores, "_REGISTRY_EVERY", 3600)  # only LISTEN tells the other node of the webhook
+    with (
+        serving(pooled, database_direct_url=direct) as one,
+        serving(pooled, database_direct_url=direct) as other,
+        ThreadPoolExecutor(8) as threads,
+    ):
+        becomes(lambda: listeners(direct), 2)
+        assert one.ask("POST", "/v1/credentials", ACME).status == 201
+        path = urlsplit(one.ask("POST", "/v1/webhooks", REPLYING).json["url"]).path
+        becomes(lambda: text(other, path, PEOPLE[0]), 200)
+
+        # each twice, once at each node: the second is a repeat
+        answers = list(threads.map(lambda pair: text(pair[0], path, pair[1]), [(n, p) for p in PEOPLE for n in (one, other)]))  # fmt: skip
+        told = one.ask("POST", "/v1/consent/check", {"addresses": PEOPLE}).json
+        ready = other.ask("GET", "/health/ready", token=None).status
+
+    assert (set(answers), ready) == ({200}, 200)
+    assert {each["state"] for each in told["results"]} == {"opted_out"}
+    with psycopg.connect(direct) as conn:
+        found = [conn.execute(f"SELECT count(*) FROM {name}").fetchone() for name in ("ledger", "inbound", "outbox")]
+        through = conn.execute("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SHOW%'").fetchone()
+    assert (found, through) == ([(len(PEOPLE),)] * 3, (0,))
