@@ -166,7 +166,7 @@ def test_a_server_that_works_is_alive_and_ready_for_everybody(served: Served) ->
 
 
 def test_a_server_with_an_older_database_is_alive_but_not_ready(served: Served) -> None:
-    served.write(lambda conn: conn.execute(sa.text("UPDATE alembic_version SET version_num = 'older'")))
+    served.write(lambda conn: conn.execute(sa.text("UPDATE alembic_version SET version_num = '0001'")))
 
     live, ready = (served.ask("GET", f"/health/{which}", token=None) for which in ("live", "ready"))
 

@@ -61,7 +61,7 @@ def open_database(settings: Settings) -> Iterator[Database]:
     """The database. Raises BadInput where its revision is older than this code."""
     with any_database(settings) as database:
         if not schema.is_usable(database):
-            raise BadInput("The database has an older revision than this textback; run: textback migrate")
+            raise BadInput("The database is empty or older than this textback; run: textback migrate")
         yield database
 
 
