@@ -1,6 +1,8 @@
 """PostgreSQL's sessions: what is set in them, and what becomes of those who wait when the server does not answer."""
 
 import asyncio
+import os
+import socket
 import threading
 from collections.abc import Iterator
 
@@ -52,6 +54,32 @@ def test_each_transaction_has_its_time_outs_and_the_planner_of_its_kind(opened: 
 
     assert reading == ["UTC", "8s", "3s", "30s", "auto", "on"]
     assert writing == ["UTC", "10s", "3s", "5s", "force_generic_plan", "off"]
+
+
+def test_a_network_that_swallows_everything_is_noticed(opened: Database) -> None:
+    options = {"keep alive": (socket.SOL_SOCKET, socket.SO_KEEPALIVE)} | {
+        name: (socket.IPPROTO_TCP, number)
+        for name, number in (
+            ("idle", socket.TCP_KEEPIDLE),
+            ("interval", socket.TCP_KEEPINTVL),
+            ("count", socket.TCP_KEEPCNT),
+            ("unacknowledged", socket.TCP_USER_TIMEOUT),
+        )
+    }
+    for engine in (opened.readers, opened.writers):
+        raw = engine.raw_connection()
+        with socket.socket(fileno=os.dup(raw.dbapi_connection.fileno())) as wire:
+            found = {name: wire.getsockopt(*option) for name, option in options.items()}
+        raw.close()
+
+        assert found == {"keep alive": 1, "idle": 5, "interval": 2, "count": 2, "unacknowledged": 5000}
+
+
+def test_a_frozen_server_takes_no_new_connection(own_server: str) -> None:
+    database = Database(f"{own_server}/postgres")
+    with frozen(own_server), pytest.raises(OperationalError, match="timeout"):
+        database.write_now(one)
+    database.close()
 
 
 def test_a_person_at_the_terminal_may_wait_long(opened: Database) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import product
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
@@ -14,6 +15,7 @@ from app import chores
 from app.record import schema
 from app.record.database import Database
 from tests import fake_provider
+from tests.commands import runner
 from tests.kannel import becomes
 from tests.pgbouncer import need_pgbouncer, pooling
 from tests.serving import Served, serving
@@ -84,3 +86,13 @@ def test_two_nodes_serve_and_send_through_the_proxy(urls: tuple[str, str], monke
         found = [conn.execute(f"SELECT count(*) FROM {name}").fetchone() for name in ("ledger", "inbound", "outbox")]
     assert found == [(len(PEOPLE),)] * 3
     assert transactions(pooled) > 50
+
+
+def test_a_proxy_without_the_direct_url_is_told_with_the_mend(
+    urls: tuple[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    told = runner(urls[0], monkeypatch, tmp_path)("migrate")
+
+    assert told.exit_code == 1
+    assert "unsupported startup parameter" in told.stderr
+    assert "set TEXTBACK_DATABASE_DIRECT_URL to the server behind it" in told.stderr

@@ -54,7 +54,7 @@ class News:
             await asyncio.sleep(pause)
 
     async def _hear(self, url: URL) -> None:
-        server = url.translate_connect_args(username="user", database="dbname") | dict(url.query)
+        _, server = url.get_dialect()().create_connect_args(url)
         settings = sessions.direct(sessions.DIRECT).arguments
         connection = await psycopg.AsyncConnection.connect(**server, **settings)
         try:
