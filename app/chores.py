@@ -1,7 +1,7 @@
 """What a running server does beside its requests: follow the registry, keep refusals, forget, decide what hangs."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -10,10 +10,12 @@ import sqlalchemy as sa
 
 from app.accept.quarantine import PER_WEBHOOK, Quarantine
 from app.flow import hear_overdue
-from app.record import housekeeping, pieces, registry
+from app.record import housekeeping, partitions, pieces, registry
+from app.record.listening import News
 from app.send import complain
 from app.serve.parts import Parts
 from app.serve.takeover import take_over
+from app.settings import Settings
 
 #: a running server sees a change of the registry within a second
 _REGISTRY_EVERY = 0.5
@@ -26,10 +28,20 @@ _INCOMPLETE_AT_ONCE = 200
 
 
 async def watch_registry(parts: Parts) -> None:
-    """Follow every change of the registry."""
+    """Follow every change of the registry: told of it where the database tells, and looking for it all the same."""
+    news = News(parts.database)
+    listener = asyncio.create_task(news.listen())
+    try:
+        await _watch(parts, news)
+    finally:
+        listener.cancel()
+        await asyncio.gather(listener, return_exceptions=True)
+
+
+async def _watch(parts: Parts, news: News) -> None:
     pause = _REGISTRY_EVERY
     while True:
-        await asyncio.sleep(pause)
+        await news.wait(pause)
         pause = _REGISTRY_AGAIN
         with _patiently("the registry could not be taken over"):
             if await _follow(parts):
@@ -60,18 +72,32 @@ def _refusals(quarantine: Quarantine) -> list[housekeeping.Refusal]:
 
 
 async def forget_what_is_old(parts: Parts) -> None:
-    """Delete what its retention has ended for."""
-    days = parts.settings.raw_retention_days
+    """Delete what its retention has ended for, and make room for the months to come."""
+    acts = _forgetting(parts.settings)
     while True:
-        with _patiently("old requests could not be deleted"):
-            now = datetime.now(UTC)
-            for drop_some in (
-                partial(housekeeping.drop_old_requests, days=days),
-                partial(pieces.drop_old, days=days),
-                housekeeping.drop_passing_keys,
-            ):
-                await _until_done(parts, partial(drop_some, now=now))
+        for act in acts:
+            with _patiently("what is old could not be deleted"):
+                await _until_done(parts, partial(act, now=datetime.now(UTC)))
         await asyncio.sleep(_RETENTION_EVERY)
+
+
+def _forgetting(settings: Settings) -> Sequence[Callable[..., int]]:
+    """Each is done again until it says 0."""
+    raw, inbound, receipts = (
+        settings.raw_retention_days,
+        settings.inbound_retention_days,
+        settings.receipts_retention_days,
+    )
+    days = {"raw_requests": raw, "inbound_messages": inbound, "receipts": receipts}
+    days_of_rows = {**days, "outbox": inbound, "messages": receipts}
+    return (
+        partitions.ensure,
+        partial(partitions.drop_old, days=days),
+        *(partial(housekeeping.drop_old, table=table, days=kept) for table, kept in days_of_rows.items()),
+        partial(pieces.drop_old, days=raw),
+        housekeeping.drop_passing_keys,
+        partial(housekeeping.OldKeys().drop_some, days=settings.key_retention_days),
+    )
 
 
 async def decide_incomplete(parts: Parts) -> None:

@@ -236,7 +236,7 @@ def _prepare_schema(settings: Settings, *, migrate: bool) -> None:
             schema.upgrade(database)
         elif not schema.is_usable(database):
             raise BadInput(
-                "the database has an older revision than this textback; run `textback migrate`, or `serve --migrate`"
+                "the database is empty or older than this textback; run `textback migrate`, or `serve --migrate`"
             )
         # read once before anything starts: a wrong key is told in a sentence here
         database.read_now(partial(registry.load, vault=vault))

@@ -72,7 +72,7 @@ def test_migrate_prepares_an_empty_database_and_others_refuse_it(
     after = run("check")
 
     assert told(before[0]) == (
-        1, "", "Error: The database has an older revision than this textback; run: textback migrate\n",
+        1, "", "Error: The database is empty or older than this textback; run: textback migrate\n",
     )  # fmt: skip
     assert before[1].exit_code == 1
     assert re.fullmatch(r"The database is at revision \d+\.\n", migrated[0].stdout)

@@ -57,6 +57,7 @@ class Database:
         self.writers: Engine = _engine(self.url, session(sessions.WRITER), size=1, begin="BEGIN IMMEDIATE")
         self._reading, self._writing = Wires(self.readers), Wires(self.writers)
         self._threads = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="read")
+        self._closed = False
 
     async def read(self, question: Callable[[sa.Connection], T], *, within: float = READ_WITHIN) -> T:
         """The answer of `question`, run in a reader thread.
@@ -107,6 +108,7 @@ class Database:
 
     def close(self) -> None:
         """Let go of threads and connections."""
+        self._closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._reading.cut()
         self._threads.shutdown(wait=True)
@@ -118,6 +120,8 @@ class Database:
         with self.readers.connect() as conn, call.holding(conn):
             if _begun(conn):
                 return _answered(conn, question)
+        if self._closed or call.too_late:
+            raise StoreUnavailable("nobody waits for the answer any more")
         with self.readers.connect() as conn, call.holding(conn):
             return _answered(conn, question)
 
@@ -129,13 +133,14 @@ class _Call:
         self._wires = wires
         self._lock = threading.Lock()
         self._connection: Any = None
-        self._too_late = False
+        #: whether nobody waits for the answer any more
+        self.too_late = False
 
     @contextmanager
     def holding(self, conn: sa.Connection) -> Iterator[None]:
         """While it has this connection. Raises StoreUnavailable where nobody waits any more."""
         with self._lock:
-            if self._too_late:
+            if self.too_late:
                 raise StoreUnavailable("the database was reached too late")
             self._connection = conn.connection.dbapi_connection
         try:
@@ -147,7 +152,7 @@ class _Call:
     def cut(self) -> None:
         """Nobody waits any more: free its thread."""
         with self._lock:
-            self._too_late = True
+            self.too_late = True
             if self._connection is not None:
                 self._wires.cut_one(self._connection)
 

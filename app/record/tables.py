@@ -354,7 +354,7 @@ messages = _table(
     sa.UniqueConstraint("provider_id", "recipient", "account", name="uq_messages_provider_id"),
 )
 _REPLIES = sa.text("outbox_id IS NOT NULL")
-sa.Index("ix_messages_replies", messages.c.outbox_id, sqlite_where=_REPLIES, postgresql_where=_REPLIES)
+sa.Index("ix_messages_replies", messages.c.id, sqlite_where=_REPLIES, postgresql_where=_REPLIES)
 
 receipts = _table(
     "receipts",

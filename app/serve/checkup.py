@@ -39,7 +39,7 @@ def checkup(settings: Settings, database: Database) -> Iterator[Finding]:
     yield from fault
     standing = schema.standing(database.read_now(schema.revision))
     if standing == "older":
-        yield problem("The database has an older revision than this textback; run: textback migrate")
+        yield problem("The database is empty or older than this textback; run: textback migrate")
         return
     if standing == "newer":
         yield note("The database has a newer revision than this textback, which works; upgrade this node when you can.")

@@ -42,8 +42,15 @@ class Commands(click.Group):
         except TextbackError as error:
             raise click.ClickException(str(error)) from None
         except sa.exc.OperationalError as error:
-            # the driver's text names host and cause, never the password
-            raise click.ClickException(f"The database of TEXTBACK_DATABASE_URL cannot be used: {error.orig}") from None
+            raise click.ClickException(_unusable(error)) from None
+
+
+def _unusable(error: sa.exc.OperationalError) -> str:
+    # the driver's text names host and cause, never the password
+    told = f"The database of TEXTBACK_DATABASE_URL cannot be used: {error.orig}"
+    if "startup parameter" in told:
+        told += "\nIf this is a pooling proxy, set TEXTBACK_DATABASE_DIRECT_URL to the server behind it."
+    return told
 
 
 @contextmanager
@@ -61,7 +68,7 @@ def open_database(settings: Settings) -> Iterator[Database]:
     """The database. Raises BadInput where its revision is older than this code."""
     with any_database(settings) as database:
         if not schema.is_usable(database):
-            raise BadInput("The database has an older revision than this textback; run: textback migrate")
+            raise BadInput("The database is empty or older than this textback; run: textback migrate")
         yield database
 
 

@@ -58,7 +58,7 @@ def upgrade() -> None:
         op.create_index("ix_inbound_messages_received_at", "inbound_messages", ["received_at"])
     refused, replies = sa.text("state IN ('opted_out', 'pending')"), sa.text("outbox_id IS NOT NULL")
     op.create_index("ix_consent_refusing", "consent", ["since"], sqlite_where=refused, postgresql_where=refused)
-    op.create_index("ix_messages_replies", "messages", ["outbox_id"], sqlite_where=replies, postgresql_where=replies)
+    op.create_index("ix_messages_replies", "messages", ["id"], sqlite_where=replies, postgresql_where=replies)
 
 
 def downgrade() -> None:
