@@ -83,7 +83,7 @@ def test_a_node_serves_on_while_a_later_release_has_migrated(database: Database,
     with serving(database_url) as served:
         ready = served.ask("GET", "/health/ready", token=None)
 
-    assert (ready.status, ready.json) == (200, {"ready": True, "reasons": []})
+    assert (ready.status, ready.json) == (200, {"ready": True, "state": "serving", "reasons": [], "notes": []})
     assert (schema.is_usable(database), schema.is_current(database)) == (True, False)
 
 
