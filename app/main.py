@@ -27,7 +27,7 @@ from app.errors import BadInput
 from app.events import Heard
 from app.interpret import decide
 from app.provider import load_providers
-from app.record import registry, schema
+from app.record import people, registry, schema
 from app.record.database import Database, served_alone
 from app.record.vault import Vault
 from app.record.writer import Writer
@@ -49,7 +49,7 @@ _GRACE = 20
 def build(settings: Settings, *, send: bool = True) -> Parts:
     """All parts, not yet running. Raises BadInput where a setting is missing."""
     vault = Vault(_secret_key(settings))
-    database = Database(settings.database_url.get_secret_value())
+    database = Database(settings.database_url.get_secret_value(), evidence_key=settings.evidence_secret)
     providers, packs = load_providers(CONFIG_DIR), load_packs(CONFIG_DIR)
     writer = Writer(database, decide, limit=settings.queue_limit)
     couriers: dict[str, Courier] = {}
@@ -189,7 +189,7 @@ def _config(app: Starlette, settings: Settings) -> uvicorn.Config:
 
 
 def _prepare_schema(settings: Settings, *, migrate: bool) -> None:
-    database = Database(settings.database_url.get_secret_value())
+    database = Database(settings.database_url.get_secret_value(), evidence_key=settings.evidence_secret)
     try:
         if migrate:
             schema.upgrade(database)
@@ -198,6 +198,7 @@ def _prepare_schema(settings: Settings, *, migrate: bool) -> None:
                 "the database has an older revision than this textback; run `textback migrate`, or `serve --migrate`"
             )
         # read once before anything starts: a wrong key is told in a sentence here
+        database.read_now(people.require_key)
         database.read_now(partial(registry.load, vault=Vault(_secret_key(settings))))
     finally:
         database.close()

@@ -18,6 +18,7 @@ from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.errors import BadInput
+from app.record import people
 
 T = TypeVar("T")
 
@@ -30,6 +31,8 @@ _PRAGMAS = (
     "temp_store=MEMORY",
     "cache_size=-65536",
     "wal_autocheckpoint=4000",
+    # what is deleted within a page is overwritten; that costs nothing, for the page is written anyway
+    "secure_delete=FAST",
 )
 
 # UTC in the session, so that what people see in views is UTC too.
@@ -51,12 +54,15 @@ _LOOK_UPS = " ".join(
 class Database:
     """Readers and the connection source of the one writer, for SQLite and PostgreSQL alike."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, evidence_key: str | None = None) -> None:
+        """`evidence_key`: by which erased people stay suppressed; None will do until somebody was erased."""
         self.url = _parse(url)
         self.dialect = self.url.get_backend_name()
         #: never begins a write; SQLite readers see the last commit and block nobody
         self.readers: Engine = _engine(self.url, size=READER_THREADS, begin="BEGIN")
         self.writers: Engine = _engine(self.url, size=1, begin="BEGIN IMMEDIATE", session=_LOOK_UPS)
+        for engine in (self.readers, self.writers):
+            people.introduce(engine, evidence_key)
         self._threads = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="read")
 
     async def read(self, question: Callable[[sa.Connection], T]) -> T:

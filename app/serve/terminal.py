@@ -49,7 +49,7 @@ class Commands(click.Group):
 @contextmanager
 def any_database(settings: Settings) -> Iterator[Database]:
     """The database, whatever its revision."""
-    database = Database(settings.database_url.get_secret_value())
+    database = Database(settings.database_url.get_secret_value(), evidence_key=settings.evidence_secret)
     try:
         yield database
     finally:
