@@ -72,13 +72,15 @@ class Present(NamedTuple):
     owned: Owned
     found: dict[str, list[Any]]
     """By place; see `searching.PLACES`."""
+    linked: set[int]
+    """Raw requests that brought what is recorded of them, or waits on the work list."""
     understood: set[int]
-    """Raw requests of which something of theirs is recorded."""
+    """Those of them in which nothing of anybody else waits to be understood."""
 
     @property
     def requests(self) -> list[int]:
         """The raw requests that are about them."""
-        return sorted(self.understood.union(self.found["requests"]))
+        return sorted(self.linked.union(self.found["requests"]))
 
 
 class Begun(NamedTuple):
@@ -204,7 +206,7 @@ def blank(
 ) -> dict[str, int]:
     """Empty these raw requests, or strike the person out; how many of each.
 
-    `understood`: those of which something is recorded already, so that of the rest nobody else's STOP is waiting.
+    `understood`: those that are known to hold nothing of anybody else that waits to be understood.
     """
     counts = {"requests": 0, "struck": 0}
     with overwriting(conn):

@@ -64,3 +64,18 @@ def requests_about(conn: sa.Connection, message_ids: Collection[int]) -> set[int
     """The raw requests that brought receipts of these messages."""
     told = sa.select(receipts.c.raw_id).where(receipts.c.message_id.in_(message_ids), receipts.c.raw_id.is_not(None))
     return set(conn.execute(told).scalars())
+
+
+def requests_with(conn: sa.Connection, entries: Collection[int]) -> set[int]:
+    """The raw requests in which these entries of the work list stand."""
+    column = work_list.c
+    return set(
+        conn.execute(sa.select(column.raw_id).where(column.id.in_(entries), column.raw_id.is_not(None))).scalars()
+    )
+
+
+def waited_for(conn: sa.Connection, requests: Collection[int], entries: Collection[int]) -> set[int]:
+    """Those of the raw requests of which something else than these entries of the work list waits for a person."""
+    column = work_list.c
+    others = sa.select(column.raw_id, column.id).where(column.raw_id.in_(requests), column.resolved_at.is_(None))
+    return {row.raw_id for row in conn.execute(others) if row.id not in entries}

@@ -18,7 +18,7 @@ from app.record import erasure
 from app.record.database import Database
 from app.record.erasure import CHUNK, REQUESTS, Asked, Owned, Present
 from app.record.overwriting import empty_log
-from app.record.searching import PLACES, Place, requests_about, search
+from app.record.searching import PLACES, Place, requests_about, requests_with, search, waited_for
 from app.record.tokens import Scope
 from app.record.traces import Traces
 from app.record.writer import Writer
@@ -71,10 +71,15 @@ async def present(database: Database, address: str, owned: Owned) -> Present:
     """Search every place. It takes a second or so for each million rows, and holds nobody up."""
     traces = Traces(address)
     found = {name: await _search(database, place, traces) for name, place in PLACES.items()}
-    understood = set(owned.requests)
+    linked, entries = set(owned.requests), set(found["work_list"])
+    waiting: set[int] = set()
     for some in _chunks(found["messages"], CHUNK):
-        understood |= await database.read(partial(requests_about, message_ids=some))
-    return Present(owned, found, understood)
+        linked |= await database.read(partial(requests_about, message_ids=some))
+    for some in _chunks(found["work_list"], CHUNK):
+        linked |= await database.read(partial(requests_with, entries=some))
+    for some in _chunks(linked, CHUNK):
+        waiting |= await database.read(partial(waited_for, requests=some, entries=entries))
+    return Present(owned, found, linked, linked - waiting)
 
 
 async def _search(database: Database, place: Place, traces: Traces) -> list[Any]:
