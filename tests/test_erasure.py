@@ -436,3 +436,13 @@ def test_where_another_item_could_not_be_read_it_is_kept(database_url: str, prov
         assert (counts["struck"], counts["inbound"], reading) == (1, 1, "undecoded")
         assert BOB[1:].encode() not in bytes(body)
         assert ALICE[1:].encode() in bytes(body)
+
+
+def test_a_confirmation_that_could_not_leave_any_more_is_made_up_for(database_url: str, provider: FakeProvider) -> None:
+    with house(database_url, provider, send=False) as served:
+        tell(served, said("STOP"))
+        erase(served)
+
+        tell(served, said("STOP"))
+
+        assert rows(served, tables.outbox.c.category, tables.outbox.c.state) == [("opt_out", "pending")]

@@ -137,7 +137,8 @@ def counted(conn: sa.Connection, address: str) -> dict[str, int]:
     found = {
         name: sum(_count(conn, table, address, also) for table, also in places) for name, places in _AT_ONCE.items()
     }
-    return {"consent": len(_consent_rows(conn, address))} | found
+    states = [row.state for row in _consent_rows(conn, address)]
+    return {"consent": len(states), "suppressed": sum(state in _KEPT_STATES for state in states)} | found
 
 
 def _count(conn: sa.Connection, table: sa.Table, address: str, also: Any) -> int:
@@ -155,14 +156,15 @@ def _delete_at_once(conn: sa.Connection, address: str) -> dict[str, int]:
 def _keep_suppressed(conn: sa.Connection, address: str, person: str) -> dict[str, int]:
     """Of each program the state that holds now, where it is one that forbids; who had opted in is unknown then."""
     kept = {row.program: row for row in conn.execute(sa.select(suppressions).where(suppressions.c.person == person))}
-    rows = _consent_rows(conn, address)
+    rows, unconfirmed = _consent_rows(conn, address), _unconfirmed(conn, address)
     for row in rows:
         before = kept.get(row.program)
         if before is None or holding(_standing(row), _standing(before)) != _standing(before):
             here = sa.and_(suppressions.c.program == row.program, suppressions.c.person == person)
             conn.execute(suppressions.delete().where(here))
             if row.state in _KEPT_STATES:
-                conn.execute(suppressions.insert(), _suppression(row, person))
+                confirmed = row.confirmed and row.program not in unconfirmed
+                conn.execute(suppressions.insert(), _suppression(row, person) | {"confirmed": confirmed})
         conn.execute(consent.delete().where(consent.c.program == row.program, consent.c.address == address))
     left = sa.select(sa.func.count()).select_from(suppressions).where(suppressions.c.person == person)
     return {"consent": len(rows), "suppressed": conn.execute(left).scalar_one()}
@@ -171,6 +173,12 @@ def _keep_suppressed(conn: sa.Connection, address: str, person: str) -> dict[str
 def _consent_rows(conn: sa.Connection, address: str) -> Sequence[Any]:
     programs = queries.programs_of(conn, address)
     return conn.execute(sa.select(consent).where(consent.c.program.in_(programs), consent.c.address == address)).all()
+
+
+def _unconfirmed(conn: sa.Connection, address: str) -> set[str]:
+    """The programs in which the confirmation of an opt-out has not left, and will not: the next STOP is confirmed."""
+    waits = sa.and_(_WAITING, outbox.c.state == "pending", outbox.c.category == "opt_out")
+    return set(conn.execute(sa.select(outbox.c.program).where(waits, outbox.c.address == address)).scalars())
 
 
 def _standing(row: Any) -> Standing:
@@ -226,12 +234,10 @@ def _emptied(row: Any) -> dict[str, Any]:
 
 
 def _struck(row: Any, traces: Traces) -> dict[str, Any]:
-    body = bytes(row.body)
-    if traces.hide(body):
-        return _emptied(row)  # an envelope of one message, and it is this person's
-    told = [row.target.encode(), row.headers.encode(), body]
+    told = [row.target.encode(), row.headers.encode(), bytes(row.body)]
     if not any(map(traces.are_certain, told)):
-        return {}
+        # within base64 alone: an envelope of one message, and it is this person's
+        return _emptied(row) if traces.hide(told[-1]) else {}
     target, headers, body = map(traces.struck, told)
     problem = "; ".join(filter(None, (row.problem, _STRUCK)))
     return {"target": target.decode(), "headers": headers.decode(), "body": body, "problem": problem}

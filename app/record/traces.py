@@ -5,7 +5,7 @@ Digits count as the person's only where no further digit stands beside them.
 """
 
 import re
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,6 +18,9 @@ from app.address import digits_of, split_channel
 #: nothing before it belongs to it: not a digit, unless that ends a percent-encoded character (%2014155550100)
 _BEGINS = rb"(?:(?<=%[0-9A-Fa-f][0-9])|(?<![0-9]))"
 _ENDS = rb"(?![0-9])"
+#: base64 in either alphabet, long enough for a number
+_LETTERS = re.compile(rb"[A-Za-z0-9+/_-]{8,}")
+_STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
 @dataclass(frozen=True)
@@ -59,15 +62,28 @@ class Traces:
 
     def hide(self, data: bytes) -> bool:
         """Whether base64 in the bytes names the person."""
-        return any(wrapped in data for wrapped in self._wrapped)
+        return any(wrapped in data for wrapped in self._wrapped) and any(map(self._is_hidden, _LETTERS.findall(data)))
+
+    def _is_hidden(self, letters: bytes) -> bool:
+        """In base64 that begins with one of the first four letters; what stands before it may look like base64 too."""
+        standard = letters.translate(_STANDARD)
+        return any(self.name(b64decode(_in_fours(standard[start:]))) for start in range(4))
 
     def are_certain(self, data: bytes) -> bool:
         """Whether the bytes name the person, and nobody else can be meant."""
         return self._certain.search(data) is not None
 
     def struck(self, data: bytes) -> bytes:
-        """The bytes with zeros in the place of the person's digits; as long as before."""
+        """The bytes with zeros in the place of the person's digits, also where an id holds them in base64 (WhatsApp's
+        do); as long as before."""
+        data = _LETTERS.sub(lambda found: self._unwrapped(found[0]), data)
         return self._certain.sub(lambda found: b"0" * len(found[0]), data)
+
+    def _unwrapped(self, letters: bytes) -> bytes:
+        if self.hide(letters):
+            for wrapped in self._wrapped:
+                letters = letters.replace(wrapped, b"A" * len(wrapped))
+        return letters
 
     # --- what may be about the person, found by the database; to be looked at again with `name` and `hide` ---
 
@@ -87,6 +103,12 @@ def _at(column: "sa.Column[Any]", needle: str | bytes, dialect: str) -> "sa.Colu
 
 
 def _base64(text: str, offset: int) -> bytes:
-    """How the text stands within base64 that began `offset` bytes before it; without the letters that it shares."""
+    """How the text stands within base64 that began `offset` bytes before it, but for letters that it shares with its
+    neighbours: what is found by them must be decoded to be sure."""
     letters = b64encode(bytes(offset) + text.encode())
     return letters[(0, 2, 3)[offset] : (offset + len(text.encode())) * 8 // 6]
+
+
+def _in_fours(letters: bytes) -> bytes:
+    """With its padding; a letter alone in the end stands for nothing."""
+    return letters[:-1] if len(letters) % 4 == 1 else letters + b"=" * (-len(letters) % 4)

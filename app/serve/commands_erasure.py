@@ -75,6 +75,12 @@ def _confirm(whose: str, there: Counter[str]) -> None:
     for name, words in _NAMES.items():
         if there[name]:
             click.echo(f"  {there[name]} {words}", err=True)
+    if not there["suppressed"]:
+        click.echo(
+            "They have not opted out, so afterwards they are unknown, as who never texted. Where they want no more"
+            " messages either, record that first: textback consent set … opted_out",
+            err=True,
+        )
     if there["work_list"]:
         click.echo("Look at the work list first: a STOP that could not be read may wait on it.", err=True)
     click.confirm("Erase it all? It cannot be undone.", abort=True, err=True)
