@@ -106,3 +106,14 @@ def mask(address: str) -> str:
 
 def _shown(value: str) -> str:
     return "an empty value" if not value.strip() else f"'{mask(value)}'"
+
+
+def digits_of(address: str) -> tuple[str, str]:
+    """The digits of a phone number with its country code, and those within its country; ("", "") for anybody else."""
+    number = split_channel(address)[1]
+    if not _E164.fullmatch(number):
+        return "", ""
+    try:
+        return number[1:], phonenumbers.national_significant_number(phonenumbers.parse(number))
+    except phonenumbers.NumberParseException:
+        return number[1:], number[1:]

@@ -29,7 +29,7 @@ from app.errors import BadInput, StoreUnavailable
 from app.events import Heard
 from app.interpret import decide, opts_out, sayings
 from app.provider import load_providers
-from app.record import last_known, registry, schema
+from app.record import last_known, people, registry, schema
 from app.record.away import DATABASE_ERRORS
 from app.record.database import Database, opened, served_alone
 from app.record.drain import Drain
@@ -239,6 +239,7 @@ def _prepare_schema(settings: Settings, *, migrate: bool) -> None:
                 "the database is empty or older than this textback; run `textback migrate`, or `serve --migrate`"
             )
         # read once before anything starts: a wrong key is told in a sentence here
+        database.read_now(people.require_key)
         database.read_now(partial(registry.load, vault=vault))
     except (StoreUnavailable, sa.exc.OperationalError):
         # a node that was here before may start all the same, and hear into its spool

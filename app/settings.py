@@ -155,6 +155,11 @@ class Settings(BaseSettings):
         host = f"[{self.host}]" if ":" in self.host else self.host
         return self.public_url or f"http://{host}:{self.port}"
 
+    @property
+    def evidence_secret(self) -> str | None:
+        """`evidence_key` as it is; None where it is not set."""
+        return self.evidence_key.get_secret_value() if self.evidence_key else None
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -21,7 +21,7 @@ from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from app.errors import BadInput, StoreUnavailable
-from app.record import sessions
+from app.record import people, sessions
 from app.record.wires import Wires
 from app.settings import Settings
 
@@ -38,16 +38,19 @@ _PRAGMAS = (
     "temp_store=MEMORY",
     "cache_size=-65536",
     "wal_autocheckpoint=4000",
+    # what is deleted within a page is overwritten; that costs nothing, for the page is written anyway
+    "secure_delete=FAST",
 )
 
 
 class Database:
     """Readers and the connection source of the one writer, for SQLite and PostgreSQL alike.
 
-    `direct_url`: where migrations and LISTEN go, when `url` names a pooling proxy in transaction mode.
+    `direct_url`: where migrations and LISTEN go, when `url` names a pooling proxy in transaction mode. `evidence_key`:
+    by which erased people stay suppressed; None will do until somebody was erased.
     """
 
-    def __init__(self, url: str, *, direct_url: str | None = None) -> None:
+    def __init__(self, url: str, *, direct_url: str | None = None, evidence_key: str | None = None) -> None:
         self.url = _parse(url)
         self.direct_url = _parse_direct(direct_url, self.url) if direct_url else self.url
         self.dialect = self.url.get_backend_name()
@@ -56,6 +59,8 @@ class Database:
         self.readers: Engine = _engine(self.url, session(sessions.READER), size=READER_THREADS, begin="BEGIN")
         self.writers: Engine = _engine(self.url, session(sessions.WRITER), size=1, begin="BEGIN IMMEDIATE")
         self._reading, self._writing = Wires(self.readers), Wires(self.writers)
+        for engine in (self.readers, self.writers):
+            people.introduce(engine, evidence_key)
         self._threads = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="read")
         self._closed = False
 
@@ -161,7 +166,11 @@ def opened(settings: Settings) -> Database:
     """The database of these settings."""
     direct = settings.database_direct_url
     url = settings.database_url.get_secret_value()
-    return Database(url, direct_url=direct.get_secret_value() if direct else None)
+    return Database(
+        url,
+        direct_url=direct.get_secret_value() if direct else None,
+        evidence_key=settings.evidence_secret,
+    )
 
 
 @contextmanager

@@ -8,7 +8,6 @@ import sqlalchemy as sa
 from app.events import (
     EVERY_PROGRAM,
     Change,
-    ConsentState,
     Delivery,
     Guard,
     Heard,
@@ -16,21 +15,15 @@ from app.events import (
     Known,
     MessageKey,
     Receipt,
-    Standing,
     Status,
 )
 from app.record.moments import moment
 from app.record.sets import Look, Looks, Row
+from app.record.standings import ASKED, MARK, STANDINGS, standing, with_suppressed
 
 _DELIVERY_COLUMNS = (
     "m.account, m.provider_id, m.recipient, m.id, m.status, m.provider_status, m.code, m.error_text, m.parts, "
     "m.first_at, m.status_at"
-)
-#: asked with (program, address); `standing` reads a row of the answer
-STANDINGS = Look(
-    "c.program, c.address, c.state, c.since, c.as_of, c.cause, c.confirmed",
-    "FROM given CROSS JOIN consent c WHERE c.program = c0 AND c.address = c1",
-    ("text", "text"),
 )
 _KNOWN = Looks(
     STANDINGS,
@@ -46,6 +39,7 @@ _KNOWN = Looks(
         "FROM given CROSS JOIN messages m WHERE m.provider_id = c1 AND m.account = c0",
         ("text", "text"),
     ),
+    MARK,
 )
 
 
@@ -92,11 +86,13 @@ def read(conn: sa.Connection, concerned: Concerned) -> Known:
     """What the database holds about them now."""
     authors = [(address,) for address in concerned.authors]
     ownerless = [key[:2] for key in concerned.messages if not key[2]]
-    standings, guards, by_key, by_reference, by_id = _KNOWN.run(
-        conn, concerned.people, authors, concerned.messages, concerned.references, ownerless
-    )
+    rows, guards, by_key, by_reference, by_id, mark = _KNOWN.run(
+        conn, concerned.people, authors, concerned.messages, concerned.references, ownerless,
+        ASKED if concerned.people else (),
+    )  # fmt: skip
+    standings = {(row[0], row[1]): standing(row) for row in rows}
     return Known(
-        standings={(row[0], row[1]): standing(row) for row in standings},
+        standings=with_suppressed(conn, mark[0][0], concerned.people, standings) if mark else standings,
         guards={row[0]: _guard(row) for row in guards},
         deliveries={_key(row): _delivery(row) for row in by_key},
         deliveries_by_reference={str(row[3]): (_key(row), _delivery(row)) for row in by_reference},
@@ -116,11 +112,6 @@ def _alone(found: Iterable[tuple[MessageKey, Delivery]]) -> dict[tuple[str, str]
         several |= {key[:2]} & by_id.keys()
         by_id[key[:2]] = key, delivery
     return {name: one for name, one in by_id.items() if name not in several}
-
-
-def standing(row: Row) -> Standing:
-    """A row of `STANDINGS`."""
-    return Standing(ConsentState(row[2]), moment(row[3]), moment(row[4]), row[5], bool(row[6]))
 
 
 def _guard(row: Row) -> Guard:

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from app.events import EVERY_PROGRAM, NOBODY, Category, ConsentState, Standing, Status
 from app.record.ids import new_id
 from app.record.sets import Ask, Insert, Inserts
+from app.record.standings import MARK_SQL, Place, in_both, with_suppressed
 from app.record.tables import Moment, consent, iso, messages, outbox
 
 
@@ -109,6 +110,7 @@ _DUE = (
         *(_own.c[name] for name in _STANDING_COLUMNS),
         *(_every.c[name] for name in _STANDING_COLUMNS),
         outbox.c.content,
+        sa.literal_column(MARK_SQL),
     )
     .outerjoin(_own, sa.and_(_own.c.program == outbox.c.program, _own.c.address == outbox.c.address))
     .outerjoin(_every, sa.and_(_every.c.program == EVERY_PROGRAM, _every.c.address == outbox.c.address))
@@ -126,13 +128,25 @@ def claim(conn: sa.Connection, now: datetime, lease_until: datetime, limit: int)
         return None
     bound = {"now": now, "lease_until": lease_until, "limit": limit}
     ids = conn.execute(_CLAIMS[conn.dialect.name], bound).scalars().all()
-    return [_due(row) for row in conn.execute(_DUE, {"ids": ids})] if ids else []
+    rows = conn.execute(_DUE, {"ids": ids}).all() if ids else []
+    claimed = [_due(row) for row in rows]
+    return claimed if not rows or rows[0][-1] is None else _with_suppressed(conn, rows[0][-1], claimed)
 
 
 def _due(row: Sequence[Any]) -> Due:
     width = len(_DUE_COLUMNS)
     middle = width + len(_STANDING_COLUMNS)
-    return Due._make([*row[:width], _standing(row[width:middle]), _standing(row[middle:-1]), row[-1]])
+    return Due._make([*row[:width], _standing(row[width:middle]), _standing(row[middle:-2]), row[-2]])
+
+
+def _with_suppressed(conn: sa.Connection, check: str, rows: Sequence[Due]) -> list[Due]:
+    """With what is kept of people who were erased."""
+    found: dict[Place, Standing] = {}
+    for row in rows:
+        found |= {(row.program, row.address): row.own, (EVERY_PROGRAM, row.address): row.every}
+    found = with_suppressed(conn, check, found, found)
+    both = [in_both(found, row.program, row.address) for row in rows]
+    return [row._replace(own=own, every=every) for row, (own, every) in zip(rows, both, strict=True)]
 
 
 def _standing(values: Sequence[Any]) -> Standing:
@@ -183,12 +197,21 @@ def mark(conn: sa.Connection, outcomes: Sequence[Outcome]) -> None:
     A confirmation that never left makes room for another: the next STOP of that person is confirmed again.
     """
     marked = {row[0] for row in _MARK.run(conn, [_mark_row(outcome) for outcome in outcomes])}
-    sent = [outcome for outcome in outcomes if outcome.state is State.SENT]
+    sent = _not_erased(conn, [outcome for outcome in outcomes if outcome.state is State.SENT], marked)
     if sent:
         _add_messages(conn, sent, marked)
     unconfirmed = [_unconfirm_row(o.row) for o in outcomes if _leaves_unconfirmed(o) and o.row.id in marked]
     if unconfirmed:
         conn.execute(_UNCONFIRM, unconfirmed)
+
+
+def _not_erased(conn: sa.Connection, sent: list[Outcome], marked: set[int]) -> list[Outcome]:
+    """Those that still stand in the outbox: while one was in flight, its recipient may have been erased."""
+    unmarked = [outcome.row.id for outcome in sent if outcome.row.id not in marked]
+    if not unmarked:
+        return sent
+    here = marked.union(conn.execute(sa.select(outbox.c.id).where(outbox.c.id.in_(unmarked))).scalars())
+    return [outcome for outcome in sent if outcome.row.id in here]
 
 
 def _mark_row(outcome: Outcome) -> tuple[Any, ...]:

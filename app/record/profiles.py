@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from app.changes import AttributeRow
 from app.errors import BadInput
 from app.record.sets import Ask
+from app.record.standings import erased
 from app.record.tables import iso, profile_attributes
 from app.webhook import ATTRIBUTE_LENGTH, ATTRIBUTE_NAME
 
@@ -127,7 +128,8 @@ def put(
 def put_many(conn: sa.Connection, rows: Iterable[tuple[str, str, str]], source: str, at: datetime) -> int:
     """Record (address, name, value) of many people, the last of an (address, name) counts; how many that changed.
 
-    Raises BadInput as `put` does. It is one statement per 2,000 rows; give an import to the writer in such pieces, so
+    Raises BadInput as `put` does, and for a person who was erased and has not come back. It is one statement per
+    2,000 rows; give an import to the writer in such pieces, so
     that no event waits behind the whole of it.
     """
     given = {(address, name): value for address, name, value in rows}
@@ -138,6 +140,7 @@ def put_many(conn: sa.Connection, rows: Iterable[tuple[str, str, str]], source: 
     sorted_rows = [(*key, value, source, moment) for key, value in sorted(given.items())]
     for start in range(0, len(sorted_rows), CHUNK):
         chunk = sorted_rows[start : start + CHUNK]
+        _refuse_erased(conn, {row[0] for row in chunk})
         changed += len(_PUT.run(conn, chunk))
         _refuse_too_many(conn, {row[0] for row in chunk})
     return changed
@@ -176,6 +179,14 @@ def _drop(conn: sa.Connection, address: str, at: datetime, keep: Collection[str]
     column = profile_attributes.c
     told_before = sa.and_(column.address == address, column.updated_at <= at, column.name.not_in(keep))
     conn.execute(profile_attributes.delete().where(told_before))
+
+
+def _refuse_erased(conn: sa.Connection, addresses: Collection[str]) -> None:
+    if erased(conn, addresses):
+        raise BadInput(
+            "a person was erased on request, and is remembered again only after an opt-in of their own, or after a"
+            " change of consent by hand with a reason"
+        )
 
 
 def _refuse_too_many(conn: sa.Connection, addresses: Collection[str]) -> None:

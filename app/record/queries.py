@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from app.changes import EvidenceRow, InboundRow, LedgerRow, MessageRow, ReceiptRow, WorkRow
-from app.events import EVERY_PROGRAM, NOBODY, Category, Standing
+from app.events import EVERY_PROGRAM, Category, Standing
+from app.record import standings as where
 from app.record import tables
 from app.record.ids import first_id_at
-from app.record.known import STANDINGS, standing
-from app.record.sets import Looks
 
 #: how far a row's id may be older than its receive time: the clocks of two processes differ
 _CLOCK_SLACK = timedelta(days=1)
@@ -76,17 +75,15 @@ class Backlog(NamedTuple):
 
 # --- consent ------------------------------------------------------------------------------------------------------
 
-_STANDINGS = Looks(STANDINGS)
-
 
 def standings(conn: sa.Connection, program: str, addresses: Sequence[str]) -> dict[str, tuple[Standing, Standing]]:
-    """For every address its row in the program and its row in all programs; NOBODY where there is none."""
+    """For every address its standing in the program and in all programs; NOBODY where there is none.
+
+    Of an erased person it is what was kept. Raises StoreUnavailable where the key for that is not at hand.
+    """
     asked = [(name, address) for address in addresses for name in {program, EVERY_PROGRAM}]
-    found = {(row[0], row[1]): standing(row) for row in _STANDINGS.run(conn, asked)[0]}
-    return {
-        address: (found.get((program, address), NOBODY), found.get((EVERY_PROGRAM, address), NOBODY))
-        for address in addresses
-    }
+    found = where.of(conn, asked)
+    return {address: where.in_both(found, program, address) for address in addresses}
 
 
 # The key begins with the program, and programs are few: from each to the next is one step in the key.
@@ -99,8 +96,9 @@ _IN_ALL = sa.text(
 
 
 def programs_of(conn: sa.Connection, address: str) -> list[str]:
-    """The programs that know of this person, the one for all of them (`*`) included."""
-    return list(conn.execute(_IN_ALL, {"address": address}).scalars())
+    """The programs that know of this person, or keep them suppressed; the one for all of them (`*`) included."""
+    known = set(conn.execute(_IN_ALL, {"address": address}).scalars())
+    return sorted(known.union(where.suppressed_programs(conn, address)))
 
 
 _HISTORY = (

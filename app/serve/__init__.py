@@ -12,6 +12,7 @@ from app.serve import (
     consent,
     credentials,
     decoding,
+    erasure,
     health,
     heard,
     ledger,
@@ -35,7 +36,7 @@ def operations() -> list[Operation]:
     """Every operation, in the order of the document."""
     rooms = (
         consent, profiles, ledger, messages, heard, credentials, verify, webhooks, replies, catalogue, decoding, access,
-        health, metrics,
+        erasure, health, metrics,
     )  # fmt: skip
     listed = [operation for room in rooms for operation in room.OPERATIONS]
     return [*listed, openapi.operation_for(listed)]

@@ -13,7 +13,7 @@ from pathlib import Path
 from app.errors import BadInput
 from app.interpret import unreachable
 from app.provider import Provider, load_provider
-from app.record import diagnosis, registry, schema
+from app.record import diagnosis, people, registry, schema
 from app.record.database import Database
 from app.record.registry import Registered
 from app.record.spool import Spool
@@ -46,6 +46,7 @@ def checkup(settings: Settings, database: Database) -> Iterator[Finding]:
     yield from _clock(database)
     yield from _spool(settings, database)
     try:
+        database.read_now(people.require_key)
         packs, vault = load_packs(CONFIG_DIR), open_vault(settings)
         registered = database.read_now(lambda conn: registry.load(conn, vault))
     except BadInput as error:

@@ -19,12 +19,14 @@ from app.interpret import effective, may_send
 from app.record import queries
 from app.record.database import Database
 from app.record.export import ConsentEntry, consent_entries
+from app.record.standings import suppressed_people
 from app.serve.consent_file import Import, checked_program, read_lines, take_in
 from app.serve.fields import person
 from app.serve.terminal import open_database, show_facts, write
 
 
-def _login() -> str:
+def login() -> str:
+    """Who runs this command. Raises BadInput."""
     try:
         return getpass.getuser()
     except KeyError:  # a container's number without a name
@@ -67,7 +69,7 @@ def get(address: str, program: str, region: str | None, as_json: bool) -> None:
 @click.argument("address")
 @click.argument("state", type=_STATES)
 @click.option("--reason", required=True, help="Why; the ledger keeps it.")
-@click.option("--actor", default=_login, help="Who; your login name unless said otherwise.")
+@click.option("--actor", default=login, help="Who; your login name unless said otherwise.")
 @_program
 @_region
 @_json
@@ -100,7 +102,7 @@ def change(
 
 @consent.command("import")
 @click.argument("file", type=click.File("r", encoding="utf-8-sig"))
-@click.option("--actor", default=_login, help="Who imports; your login name unless said otherwise.")
+@click.option("--actor", default=login, help="Who imports; your login name unless said otherwise.")
 @_program
 @_region
 def take(file: TextIO, actor: str, program: str, region: str | None) -> None:
@@ -135,6 +137,13 @@ def export(program: str | None) -> None:
     """
     with open_database(configured.load()) as database:
         database.read_now(lambda conn: _write_csv(conn, checked_program(program) if program else None))
+        suppressed = database.read_now(suppressed_people)
+    if suppressed:
+        click.echo(
+            f"{suppressed} erased people stay suppressed and are not in this list, for their numbers are not known;"
+            " ask textback consent get, or the API, before you write to anybody.",
+            err=True,
+        )
 
 
 def _write_csv(conn: sa.Connection, program: str | None) -> None:

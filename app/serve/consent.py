@@ -21,6 +21,9 @@ from app.serve.problems import RETRY_AFTER, Problem
 from app.spec import Spec
 
 
+_UNREACHABLE = "The database cannot be reached at the moment"
+
+
 class PersonParams(Params):
     """Whose consent."""
 
@@ -131,13 +134,15 @@ async def _standings(parts: Parts, program: str, addresses: Sequence[str]) -> di
     if not unsaid:
         return out
     if parts.intake.away_since:
-        raise _away()
+        raise _away(_UNREACHABLE)
     try:
         found = await parts.database.read(
             lambda conn: queries.standings(conn, program, unsaid), within=parts.settings.outage_after
         )
-    except (StoreUnavailable, OperationalError):
-        raise _away() from None
+    except StoreUnavailable as error:
+        raise _away(str(error)) from None
+    except OperationalError:
+        raise _away(_UNREACHABLE) from None
     unknown = parts.settings.unknown_consent
     return out | {address: _consent(address, program, *rows, unknown) for address, rows in found.items()}
 
@@ -146,9 +151,13 @@ def _spooled(address: str, program: str, at: datetime) -> Consent:
     return Consent(address, program, ConsentState.OPTED_OUT, at, Cause.KEYWORD.value, may_send=False)
 
 
-def _away() -> Problem:
-    detail = "The database cannot be reached at the moment, so nobody may be written to; try again."
-    return Problem(503, detail, headers={"retry-after": RETRY_AFTER}, more={"may_send": False})
+def _away(why: str) -> Problem:
+    return Problem(
+        503,
+        f"{why}. Nobody may be written to; try again.",
+        headers={"retry-after": RETRY_AFTER},
+        more={"may_send": False},
+    )
 
 
 def _consent(

@@ -17,7 +17,7 @@ from app.events import Cause, Change, ConsentState, Heard, Standing
 from app.flow import change_by_hand
 from app.interpret import effective
 from app.interpret.consent import told
-from app.record import queries
+from app.record import queries, standings
 from app.record.database import Database
 from app.record.writer import Writer
 from app.serve.fields import person
@@ -25,6 +25,10 @@ from app.serve.fields import person
 #: lines that share their look-ups, and mostly their transaction
 _AT_ONCE = 500
 _PROGRAM = re.compile(r"\*|[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_ERASED = (
+    "{} was erased on request, and no list brings an erased person back: only an opt-in of their own, or"
+    " a change by hand with a reason"
+)
 _STATES = {state.value: state for state in ConsentState if state is not ConsentState.UNKNOWN}
 
 
@@ -100,7 +104,9 @@ async def take_in(lines: Sequence[Wanted | RefusedLine], database: Database, wri
     unchanged = 0
     for start in range(0, len(wanted), _AT_ONCE):
         some = wanted[start : start + _AT_ONCE]
-        before = await _standings(database, some)
+        before, erased = await _standings(database, some), await _brought_back(database, some)
+        refused += [RefusedLine(line.line, _ERASED.format(mask(line.address))) for line in erased]
+        some = [line for line in some if line not in erased]
         news = [line for line in some if before[line].state is not line.state]
         denied = await _record(news, database, writer, given)
         refused += denied
@@ -129,6 +135,14 @@ def _heard(line: Wanted, given: Import) -> Heard:
         at=given.now,
         cause=Cause.IMPORT,
     )
+
+
+async def _brought_back(database: Database, lines: Sequence[Wanted]) -> set[Wanted]:
+    """The lines by which an old list would bring erased people back. Nothing is written of them, not even that."""
+    hopeful = [line for line in lines if line.state is not ConsentState.OPTED_OUT]
+    addresses = {line.address for line in hopeful}
+    erased = await database.read(partial(standings.erased, addresses=addresses)) if addresses else set()
+    return {line for line in hopeful if line.address in erased}
 
 
 async def _standings(database: Database, lines: Sequence[Wanted]) -> dict[Wanted, Standing]:
