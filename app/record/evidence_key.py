@@ -1,0 +1,36 @@
+"""Keys out of TEXTBACK_EVIDENCE_KEY, one for each purpose, so that none of them tells anything of another.
+
+The setting lives outside of the database: who can write every table still cannot make a seal, nor tell a suppressed
+person from another.
+"""
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from app.errors import BadInput
+from app.settings import Settings
+
+SEALS = "textback ledger seals"
+
+MISSING = (
+    "TEXTBACK_EVIDENCE_KEY is not set; make one with: openssl rand -hex 32. Keep it outside of the database and of its"
+    " backups, and never change it."
+)
+
+
+def derive(secret: str, purpose: str) -> bytes:
+    """32 bytes by HKDF-SHA256. The secret has full entropy (openssl rand), so it is not hardened like a password."""
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose.encode()).derive(secret.strip().encode())
+
+
+def key_for(purpose: str, settings: Settings) -> bytes | None:
+    """The key of a purpose; None where no evidence key is set."""
+    return derive(settings.evidence_key.get_secret_value(), purpose) if settings.evidence_key else None
+
+
+def needed(purpose: str, settings: Settings) -> bytes:
+    """The key of a purpose. Raises BadInput where no evidence key is set."""
+    key = key_for(purpose, settings)
+    if key is None:
+        raise BadInput(MISSING)
+    return key
