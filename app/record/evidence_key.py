@@ -19,8 +19,11 @@ MISSING = (
 
 
 def derive(secret: str, purpose: str) -> bytes:
-    """32 bytes by HKDF-SHA256. The secret has full entropy (openssl rand), so it is not hardened like a password."""
-    return HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose.encode()).derive(secret.strip().encode())
+    """32 bytes by HKDF-SHA256 (RFC 5869).
+
+    The secret has full entropy (openssl rand), so it is not hardened like a password.
+    """
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose.encode()).derive(secret.encode())
 
 
 def key_for(purpose: str, settings: Settings) -> bytes | None:

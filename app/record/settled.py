@@ -84,3 +84,11 @@ def floor(conn: sa.Connection) -> int:
         now: datetime = conn.execute(sa.select(sa.func.clock_timestamp(type_=sa.DateTime(timezone=True)))).scalar_one()
         newest = first_id_at(now)
     return max(last.last_id if last else 0, newest or 0)
+
+
+def open_since(conn: sa.Connection) -> datetime | None:
+    """When the oldest running transaction began, as far as this role may see; None for SQLite."""
+    if conn.dialect.name == "sqlite":
+        return None
+    oldest: datetime | None = conn.execute(_RUNNING).one()[0]
+    return oldest and oldest.astimezone(UTC)

@@ -10,7 +10,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from app import metrics
 from app.changes import Changes
 from app.events import Heard
-from app.record import queries
+from app.record import queries, seals
+from app.record.ids import moment_of
 from app.record.queries import Backlog
 from app.record.tokens import Scope
 from app.serve.operation import Call, Operation, Params, Plain
@@ -19,6 +20,8 @@ from app.serve.operation import Call, Operation, Params, Plain
 async def read(call: Call[Params, None]) -> Plain:
     """The counters as they stand, and what waits, looked up now."""
     _set_gauges(await call.parts.database.read(queries.backlog), call.parts.writer.waiting)
+    if call.parts.settings.evidence_key:
+        _set_unsealed(await call.parts.database.read(seals.oldest_unsealed))
     return Plain(generate_latest(metrics.REGISTRY), CONTENT_TYPE_PLAIN_0_0_4)
 
 
@@ -29,6 +32,11 @@ def _set_gauges(backlog: Backlog, queued: int) -> None:
     metrics.OUTBOX_OLDEST.set((datetime.now(UTC) - oldest).total_seconds() if oldest else 0)
     metrics.UNDECODED.set(backlog.undecoded)
     metrics.WORK_LIST.set(backlog.work)
+
+
+def _set_unsealed(oldest: int | None) -> None:
+    age = (datetime.now(UTC) - moment_of(oldest)).total_seconds() if oldest else 0.0
+    metrics.UNSEALED.set(max(age, 0.0))
 
 
 def count_events(_fresh: Sequence[Heard], changes: Changes) -> None:
