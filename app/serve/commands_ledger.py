@@ -134,7 +134,8 @@ def _notes(report: Report, database: Database) -> Iterator[str]:
         yield f"Note: {report.without_evidence:,} entries have no evidence any more: their people were erased."
     if report.oldest_unsealed is not None:
         since = moment_of(report.oldest_unsealed)
-        yield f"Note: {report.unsealed:,} entries are not sealed yet, the oldest of {since:%Y-%m-%d %H:%M:%S} UTC."
+        some = "1 entry is" if report.unsealed == 1 else f"{report.unsealed:,} entries are"
+        yield f"Note: {some} not sealed yet, the oldest of {since:%Y-%m-%d %H:%M:%S} UTC."
         yield from _held_back(since, database)
 
 
