@@ -18,6 +18,7 @@ from app.serve.checkup import checkup
 from app.serve.commands_consent import consent
 from app.serve.commands_decode import decode
 from app.serve.commands_diagnose import doctor, explain_text, replay_requests
+from app.serve.commands_evidence import evidence
 from app.serve.commands_ledger import ledger
 from app.serve.commands_profiles import subscribers
 from app.serve.commands_providers import providers
@@ -40,7 +41,19 @@ def cli() -> None:
     """
 
 
-for command in (consent, subscribers, token, providers, verify, decode, explain_text, doctor, replay_requests, ledger):
+for command in (
+    consent,
+    subscribers,
+    token,
+    providers,
+    verify,
+    decode,
+    explain_text,
+    doctor,
+    replay_requests,
+    ledger,
+    evidence,
+):
     cli.add_command(command)
 
 

@@ -12,6 +12,7 @@ from app.serve import (
     consent,
     credentials,
     decoding,
+    evidence,
     health,
     heard,
     ledger,
@@ -35,8 +36,8 @@ __all__ = ["HANDLERS", "Parts", "operations", "routes"]
 def operations() -> list[Operation]:
     """Every operation, in the order of the document."""
     rooms = (
-        consent, profiles, ledger, ledger_head, messages, heard, credentials, verify, webhooks, replies, catalogue,
-        decoding, access, health, metrics,
+        consent, profiles, ledger, ledger_head, evidence, messages, heard, credentials, verify, webhooks, replies,
+        catalogue, decoding, access, health, metrics,
     )  # fmt: skip
     listed = [operation for room in rooms for operation in room.OPERATIONS]
     return [*listed, openapi.operation_for(listed)]
