@@ -100,6 +100,10 @@ CASES = {
     "evidence of nobody who was erased": Case(
         ("DELETE FROM evidence WHERE ledger_id = {2}",), (("evidence_gone", None, None),)
     ),
+    # --- lists ---
+    "a keyword list": Case(
+        ("INSERT INTO keyword_lists VALUES ('abc', 'w', '{{}}', '2026-11-22T12:00:00+00:00')",), (("list_changed", None, None),)
+    ),
     # --- consent ---
     "a state": Case(("UPDATE consent SET state = 'opted_in' WHERE ledger_id = {3}",), (("consent", None, 3),)),
     "a time": Case(

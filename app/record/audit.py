@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from app.changes import EvidenceRow
-from app.record.tables import consent, erasures, evidence, ledger, suppressions
+from app.record.tables import consent, erasures, evidence, keyword_lists, ledger, suppressions
 
 _AT_ONCE = 2000
 _OPTED_OUT = "opted_out"
@@ -60,6 +60,11 @@ def orphans(conn: sa.Connection, limit: int) -> list[int]:
 def ever_erased(conn: sa.Connection) -> bool:
     """Whether anybody was erased: then there are entries without evidence."""
     return conn.execute(sa.select(erasures.c.id).limit(1)).scalar() is not None
+
+
+def lists(conn: sa.Connection) -> list[tuple[str, str]]:
+    """(version, what it was made of) of every keyword list that was ever used; a change of them is rare."""
+    return [(row[0], row[1]) for row in conn.execute(sa.select(keyword_lists.c.version, keyword_lists.c.lists))]
 
 
 def outside(conn: sa.Connection, first_id: int, last_id: int) -> int:

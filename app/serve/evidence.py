@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
-from hashlib import sha256
 from typing import Any
 
 import orjson
@@ -12,6 +11,7 @@ from pydantic import BaseModel, Field
 from app import __version__
 from app.events import Status
 from app.interpret.evidence import commitment
+from app.interpret.rules import version_of
 from app.record import dossier
 from app.record.dossier import Dossier, KeywordList, Reply
 from app.record.ids import moment_of
@@ -77,7 +77,7 @@ class Lists(BaseModel):
     """What a list version, by which messages were judged, held."""
 
     version: str
-    webhook: str
+    webhook: str = Field(description="Which used it first; webhooks with the same lists share a version.")
     lists: dict[str, Any]
     first_used_at: datetime
     version_fits: bool = Field(description="The lists are what the version was made of.")
@@ -166,7 +166,7 @@ def _event(decision: Decision, found: Dossier, answers: Mapping[int | None, OurR
 
 
 def _lists(found: KeywordList) -> Lists:
-    fits = sha256(found.lists.encode()).hexdigest().startswith(found.version)
+    fits = version_of(found.lists.encode()) == found.version
     return Lists(**found._asdict() | {"lists": orjson.loads(found.lists)}, version_fits=fits)
 
 

@@ -136,7 +136,7 @@ def _list(lists: Lists) -> str:
         for name, held in lists.lists.items()
     ]
     fits = "" if lists.version_fits else ' <b class="wrong">They are not what the version was made of.</b>'
-    about = f"Version <code>{shown(lists.version)}</code> of webhook {shown(lists.webhook)}, used since"
+    about = f"Version <code>{shown(lists.version)}</code>, first used by webhook {shown(lists.webhook)} on"
     return f"<p>{about} {moment(lists.first_used_at)}.{fits}</p>\n{_table(('category', 'keywords', 'reply'), rows)}"
 
 

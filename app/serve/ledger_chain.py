@@ -17,7 +17,15 @@ from app.record.ids import moment_of
 from app.record.seals import Covered, Seal
 
 Kind = Literal[
-    "changed", "removed", "slipped_in", "seal_changed", "seal_gone", "evidence_changed", "evidence_gone", "consent"
+    "changed",
+    "removed",
+    "slipped_in",
+    "seal_changed",
+    "seal_gone",
+    "evidence_changed",
+    "evidence_gone",
+    "list_changed",
+    "consent",
 ]
 _AT_ONCE = 500
 

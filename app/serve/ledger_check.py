@@ -8,6 +8,7 @@ from functools import partial
 from app.address import mask
 from app.changes import EvidenceRow
 from app.interpret.evidence import commitment
+from app.interpret.rules import version_of
 from app.record import audit, seals
 from app.record.audit import Committed, Standing
 from app.record.database import Database
@@ -58,6 +59,10 @@ def check_ledger(database: Database, key: bytes, exported: Sequence[LedgerHead] 
     for head in exported:
         _check_exported(database, head, report)
     _check_evidence(database, report)
+    for version, lists in database.read_now(audit.lists):
+        if _version_of(lists) != version:
+            told = f"Keyword list {version} is not what its name was made of: it was changed; entries name it."
+            report.add(Found("list_changed", told))
     for standing in database.read_now(lambda conn: list(audit.standings(conn, MOST + 1))):
         report.add(_of_consent(standing))
     return report
@@ -110,6 +115,13 @@ def _commitment(evidence: EvidenceRow) -> str:
     try:
         return commitment(evidence)
     except (TypeError, AttributeError):  # SQLite's columns may be made to hold anything
+        return ""
+
+
+def _version_of(lists: str) -> str:
+    try:
+        return version_of(lists.encode())
+    except AttributeError:  # the same
         return ""
 
 
