@@ -19,6 +19,8 @@ from app.serve.commands_consent import consent
 from app.serve.commands_decode import decode
 from app.serve.commands_diagnose import doctor, explain_text, replay_requests
 from app.serve.commands_erasure import erase_person
+from app.serve.commands_evidence import evidence
+from app.serve.commands_ledger import ledger
 from app.serve.commands_profiles import subscribers
 from app.serve.commands_providers import providers
 from app.serve.commands_spool import spool
@@ -42,7 +44,8 @@ def cli() -> None:
 
 
 for command in (
-    consent, subscribers, token, providers, verify, decode, explain_text, doctor, replay_requests, erase_person, spool,
+    consent, subscribers, token, providers, verify, decode, explain_text, doctor, replay_requests, ledger, evidence,
+    erase_person, spool,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -1,4 +1,7 @@
-"""What a running server does beside its requests: follow the registry, keep refusals, forget, decide what hangs."""
+"""What a running server does beside its requests.
+
+Follow the registry, keep refusals, forget, decide what hangs, seal the ledger.
+"""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -7,15 +10,19 @@ from datetime import UTC, datetime
 from functools import partial
 
 import sqlalchemy as sa
+import structlog
 
 from app.accept.quarantine import PER_WEBHOOK, Quarantine
 from app.flow import hear_overdue
-from app.record import housekeeping, partitions, pieces, registry
+from app.record import evidence_key, housekeeping, ids, partitions, pieces, registry, seals
 from app.record.listening import News
+from app.record.settled import floor, settled
 from app.send import complain
 from app.serve.parts import Parts
 from app.serve.takeover import take_over
 from app.settings import Settings
+
+log = structlog.get_logger()
 
 #: a running server sees a change of the registry within a second
 _REGISTRY_EVERY = 0.5
@@ -49,8 +56,10 @@ async def _watch(parts: Parts, news: News) -> None:
 
 
 async def _follow(parts: Parts) -> bool:
-    """Whether the registry is taken over as it is now."""
-    if await parts.database.read(registry.version) == parts.switchboard.version:
+    """Whether the registry is taken over as it is now. Our ids follow the database's clock meanwhile."""
+    version, lowest = await parts.database.read(lambda conn: (registry.version(conn), floor(conn)))
+    ids.not_below(lowest)
+    if version == parts.switchboard.version:
         return True
     return await take_over(parts)
 
@@ -121,6 +130,26 @@ async def _decide_some(parts: Parts) -> bool:
     if failures:
         complain("incomplete messages could not be decided", failures[0], messages=len(failures))
     return len(overdue) == _INCOMPLETE_AT_ONCE and not failures
+
+
+async def seal_ledger(parts: Parts) -> None:
+    """Seal what was added to the ledger; without an evidence key nothing, of which `textback check` tells."""
+    key = evidence_key.key_for(evidence_key.SEALS, parts.settings)
+    while key:
+        with _patiently("the ledger could not be sealed"):
+            while await _seal_some(parts, key):  # one seal was made: there may be more to seal
+                continue
+        await asyncio.sleep(parts.settings.seal_every)
+
+
+async def _seal_some(parts: Parts, key: bytes) -> bool:
+    """Whether a seal was made. The writer is only asked for how far, and to store it; a reader does the work."""
+    now = await parts.writer.run(settled)
+    if now.problem:
+        log.warning("the ledger cannot be sealed", reason=now.problem)
+        return False
+    found = await parts.database.read(partial(seals.next_seal, key=key, mark=now.last_id))
+    return found is not None and await parts.writer.run(lambda conn: seals.add(conn, *found))
 
 
 async def _until_done(parts: Parts, drop_some: Callable[[sa.Connection], int]) -> None:

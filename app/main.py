@@ -24,7 +24,7 @@ from app.accept.outside import Outside
 from app.accept.quarantine import Quarantine
 from app.authenticate import Keyring
 from app.changes import Changes
-from app.chores import decide_incomplete, forget_what_is_old, keep_refusals, watch_registry
+from app.chores import decide_incomplete, forget_what_is_old, keep_refusals, seal_ledger, watch_registry
 from app.errors import BadInput, StoreUnavailable
 from app.events import Heard
 from app.interpret import decide, opts_out, sayings
@@ -103,7 +103,7 @@ def create_app(settings: Settings, *, send: bool = True, watch: bool = False) ->
 async def _lifespan(
     _app: Starlette, parts: Parts, quarantine: Quarantine, access_log: AccessLog, watch: bool
 ) -> AsyncIterator[None]:
-    chores = (keep_refusals(parts, quarantine), forget_what_is_old(parts), decide_incomplete(parts))
+    chores = (keep_refusals(parts, quarantine), forget_what_is_old(parts), decide_incomplete(parts), seal_ledger(parts))
     async with _running(parts, *chores):
         if watch:
             parts.writer.listen(demo_provider.tell)

@@ -22,6 +22,8 @@
 | textback_spool_items           |                         | gauge: requests that wait in the spool                   |
 | textback_spool_bytes           |                         | gauge: what they take of the disk                        |
 | textback_spool_aside           |                         | gauge: items of the spool that wait for a person         |
+| textback_ledger_unsealed_seconds |                       | gauge: the age of the oldest entry without a seal; 0     |
+|                                |                         | where all are sealed, or no evidence key is set          |
 
 The gauges are set when they are asked for. `labels(...)` costs more than the counting: keep its result where you count
 often. No label ever holds an address.
@@ -64,3 +66,6 @@ STORE_AWAY = Gauge("textback_store_away", "1 while PostgreSQL is away.", registr
 SPOOL_ITEMS = Gauge("textback_spool_items", "Requests that wait in the spool.", registry=REGISTRY)
 SPOOL_BYTES = Gauge("textback_spool_bytes", "What they take of the disk.", registry=REGISTRY)
 SPOOL_ASIDE = Gauge("textback_spool_aside", "Items of the spool that wait for a person.", registry=REGISTRY)
+UNSEALED = Gauge(
+    "textback_ledger_unsealed_seconds", "The age of the oldest ledger entry without a seal.", registry=REGISTRY
+)

@@ -12,6 +12,7 @@ from app.__main__ import cli
 from app.record.database import Database
 
 KEY = "k" * 32
+EVIDENCE_KEY = "e" * 32
 
 ACME = """
 [[credentials]]
@@ -54,7 +55,10 @@ Run = Callable[..., Result]
 def runner(database_url: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Run:
     """`run("apply", "file.toml")`, in an empty folder."""
     monkeypatch.chdir(folder)
-    settings = {"DATABASE_URL": database_url, "SECRET_KEY": KEY, "PUBLIC_URL": "https://hooks.example.com"}
+    settings = {
+        "DATABASE_URL": database_url, "SECRET_KEY": KEY, "EVIDENCE_KEY": EVIDENCE_KEY,
+        "PUBLIC_URL": "https://hooks.example.com",
+    }  # fmt: skip
     for name, value in settings.items():
         monkeypatch.setenv(f"TEXTBACK_{name}", value)
     monkeypatch.setenv("ACME_TOKEN", "the-auth-token")

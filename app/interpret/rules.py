@@ -66,13 +66,18 @@ def rules(
         keywords=keywords,
         replies=standard,
         custom_replies=custom,
-        list_version=hashlib.sha256(lists).hexdigest()[:16],
+        list_version=version_of(lists),
         lists=lists.decode(),
         provider_answers=frozenset(webhook.provider_answers),
         own_texts=frozenset(_own_texts(*standard.values(), *custom)),
         own_numbers=own_numbers,
         policy=policy,
     )
+
+
+def version_of(lists: bytes) -> str:
+    """The name of exactly these lists, as ledger and messages give it."""
+    return hashlib.sha256(lists).hexdigest()[:16]
 
 
 def _own_texts(*replies: Wording) -> Iterator[str]:

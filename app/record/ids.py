@@ -36,3 +36,17 @@ def _following(last: int) -> int:
 def first_id_at(moment: datetime) -> int:
     """The lowest id that a row of this moment can have; retention deletes below it."""
     return (int(moment.astimezone(UTC).timestamp() * 1000) - _EPOCH_MS) << _TIME_SHIFT
+
+
+def moment_of(row_id: int) -> datetime:
+    """When the id was made, to the millisecond, by the clock of the process that made it."""
+    return datetime.fromtimestamp(((row_id >> _TIME_SHIFT) + _EPOCH_MS) / 1000, UTC)
+
+
+def not_below(row_id: int) -> None:
+    """From now on every id of this process is above `row_id`, however its clock lags. Safe from every thread."""
+    global _last  # noqa: PLW0603 - the one counter of the process
+    # The next millisecond, under our own random bits: other processes may be lifted to the very same id.
+    floor = (row_id >> _TIME_SHIFT) << _TIME_SHIFT | _PROCESS | ((1 << _COUNT_BITS) - 1)
+    with _lock:
+        _last = max(_last, floor)

@@ -13,9 +13,11 @@ from app.serve import (
     credentials,
     decoding,
     erasure,
+    evidence,
     health,
     heard,
     ledger,
+    ledger_head,
     messages,
     metrics,
     openapi,
@@ -35,8 +37,8 @@ __all__ = ["HANDLERS", "Parts", "operations", "routes"]
 def operations() -> list[Operation]:
     """Every operation, in the order of the document."""
     rooms = (
-        consent, profiles, ledger, messages, heard, credentials, verify, webhooks, replies, catalogue, decoding, access,
-        erasure, health, metrics,
+        consent, profiles, ledger, ledger_head, evidence, erasure, messages, heard, credentials, verify, webhooks,
+        replies, catalogue, decoding, access, health, metrics,
     )  # fmt: skip
     listed = [operation for room in rooms for operation in room.OPERATIONS]
     return [*listed, openapi.operation_for(listed)]

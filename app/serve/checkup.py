@@ -13,7 +13,7 @@ from pathlib import Path
 from app.errors import BadInput
 from app.interpret import unreachable
 from app.provider import Provider, load_provider
-from app.record import diagnosis, people, registry, schema
+from app.record import diagnosis, evidence_key, people, registry, schema
 from app.record.database import Database
 from app.record.registry import Registered
 from app.record.spool import Spool
@@ -45,6 +45,8 @@ def checkup(settings: Settings, database: Database) -> Iterator[Finding]:
         yield note("The database has a newer revision than this textback, which works; upgrade this node when you can.")
     yield from _clock(database)
     yield from _spool(settings, database)
+    if settings.evidence_key is None:
+        yield warning(f"The ledger is not sealed, so it cannot prove that nobody changed it. {evidence_key.MISSING}")
     try:
         database.read_now(people.require_key)
         packs, vault = load_packs(CONFIG_DIR), open_vault(settings)

@@ -20,7 +20,6 @@ from app.serve.parts import Parts
 from app.serve.problems import RETRY_AFTER, Problem
 from app.spec import Spec
 
-
 _UNREACHABLE = "The database cannot be reached at the moment"
 
 

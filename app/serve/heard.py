@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from app.changes import InboundRow, WorkRow
 from app.events import Category
 from app.record import queries
-from app.record.queries import InboundFilter
+from app.record.queries import InboundFilter, StoredRequest
 from app.record.tokens import Scope
 from app.serve.fields import NO_SUCH_ID, IdParams, Listing, Moment, Paging, RawAddress, ShownId, Text, page_of, person
 from app.serve.operation import Call, Operation
@@ -89,6 +89,11 @@ async def raw(call: Call[IdParams, None]) -> RawRequest:
     found = await call.parts.database.read(lambda conn: queries.stored_request(conn, call.params.id))
     if found is None:
         raise not_found("stored request of this id; they are kept for TEXTBACK_RAW_RETENTION_DAYS")
+    return raw_request(found)
+
+
+def raw_request(found: StoredRequest) -> RawRequest:
+    """As it is shown."""
     return RawRequest(**(found._asdict() | _readable(bytes(found.body))))
 
 

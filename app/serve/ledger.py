@@ -57,10 +57,11 @@ async def ledger(call: Call[LedgerParams, None]) -> Listing[LedgerEntry]:
     found = await call.parts.database.read(
         lambda conn: queries.history(conn, address, program=wanted.program, limit=wanted.limit, before_id=wanted.cursor)
     )
-    return page_of([_entry(each) for each in found], wanted.limit, found[-1].entry.id if found else None)
+    return page_of([entry(each) for each in found], wanted.limit, found[-1].entry.id if found else None)
 
 
-def _entry(found: Decision) -> LedgerEntry:
+def entry(found: Decision) -> LedgerEntry:
+    """As it is shown."""
     evidence = Evidence.model_validate(found.evidence._asdict())
     return LedgerEntry(**found.entry._asdict(), address=found.evidence.address, evidence=evidence)
 

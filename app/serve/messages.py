@@ -61,7 +61,7 @@ async def message(call: Call[IdParams, None]) -> Message:
     found = await call.parts.database.read(lambda conn: queries.message(conn, call.params.id))
     if found is None:
         raise not_found("message of this id")
-    return _message(found)
+    return message_of(found)
 
 
 async def messages(call: Call[MessagesParams, None]) -> Listing[Message]:
@@ -72,10 +72,11 @@ async def messages(call: Call[MessagesParams, None]) -> Listing[Message]:
             conn, wanted.provider_id, wanted.account, limit=wanted.limit, before_id=wanted.cursor
         )
     )
-    return page_of([_message(each) for each in found], wanted.limit, found[-1].message.id if found else None)
+    return page_of([message_of(each) for each in found], wanted.limit, found[-1].message.id if found else None)
 
 
-def _message(found: Delivered) -> Message:
+def message_of(found: Delivered) -> Message:
+    """As it is shown."""
     fields = found.message._asdict()
     parts = orjson.loads(fields.pop("parts") or "{}")
     receipts = [Receipt.model_validate(receipt._asdict()) for receipt in found.receipts]

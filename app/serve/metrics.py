@@ -12,7 +12,8 @@ from app import metrics
 from app.changes import Changes
 from app.errors import StoreUnavailable
 from app.events import Heard
-from app.record import queries
+from app.record import queries, seals
+from app.record.ids import moment_of
 from app.record.intake import Intake
 from app.record.queries import Backlog
 from app.record.tokens import Scope
@@ -27,6 +28,8 @@ async def read(call: Call[Params, None]) -> Plain:
     if not parts.intake.away_since:
         with suppress(StoreUnavailable):  # what can be told without the database is told all the same
             _set_gauges(await parts.database.read(queries.backlog))
+            if parts.settings.evidence_key:
+                _set_unsealed(await parts.database.read(seals.oldest_unsealed))
     return Plain(generate_latest(metrics.REGISTRY), CONTENT_TYPE_PLAIN_0_0_4)
 
 
@@ -42,6 +45,11 @@ def _set_gauges(backlog: Backlog) -> None:
     metrics.OUTBOX_OLDEST.set((datetime.now(UTC) - oldest).total_seconds() if oldest else 0)
     metrics.UNDECODED.set(backlog.undecoded)
     metrics.WORK_LIST.set(backlog.work)
+
+
+def _set_unsealed(oldest: int | None) -> None:
+    age = (datetime.now(UTC) - moment_of(oldest)).total_seconds() if oldest else 0.0
+    metrics.UNSEALED.set(max(age, 0.0))
 
 
 def count_events(_fresh: Sequence[Heard], changes: Changes) -> None:

@@ -11,9 +11,10 @@ import structlog
 
 from app.credential import Credential
 from app.errors import BadInput, NotReady
-from app.record import last_known, registry
+from app.record import ids, last_known, registry
 from app.record.last_known import Rows
 from app.record.registry import Registered
+from app.record.settled import floor
 from app.send import Courier, complain, courier
 from app.serve.feedback import feedback
 from app.serve.parts import Parts
@@ -31,6 +32,7 @@ async def take_over(parts: Parts) -> bool:
     Whether all follow it. Where one fails, the others do all the same, and it shall be taken over again.
     """
     async with parts.taking_over:  # one at a time, so that an older reading never comes after a newer one
+        ids.not_below(await parts.database.read(floor))
         rows = await parts.database.read(last_known.read)
         followed = _follow(parts, rows)
         await parts.writer.run(partial(keep_lists, switchboard=parts.switchboard))

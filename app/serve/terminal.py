@@ -16,8 +16,9 @@ from rich.table import Table
 from app.errors import BadInput, TextbackError
 from app.interpret import decide
 from app.provider import load_providers
-from app.record import registry, schema
+from app.record import ids, registry, schema
 from app.record.database import Database, opened
+from app.record.settled import floor
 from app.record.vault import Vault
 from app.record.writer import Writer
 from app.settings import CONFIG_DIR, Settings
@@ -87,6 +88,9 @@ def connect(settings: Settings, database: Database) -> Switchboard:
 
 def write(database: Database, story: Callable[[Writer], Coroutine[Any, Any, T]]) -> T:
     """Run `story` with a writer that decides like the server's, and wait until everything is committed."""
+
+    # whatever this machine's clock says, nothing is added below what is sealed
+    ids.not_below(database.read_now(floor))
 
     async def run() -> T:
         writer = Writer(database, decide)
