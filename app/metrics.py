@@ -18,6 +18,9 @@
 | textback_outbox_oldest_seconds |                         | gauge: the age of the oldest of them                     |
 | textback_undecoded_requests    |                         | gauge: stored requests that were not understood          |
 | textback_work_list_items       |                         | gauge: items that wait for a person                      |
+| textback_dead_letters          | kind                    | gauge: what ended without having done its work (see      |
+|                                |                         | `record.dead_letters`); kind: reply, request, item       |
+| textback_dead_letters_oldest_seconds | kind              | gauge: the age of the oldest of them; 0: there are none  |
 
 The gauges are set when they are asked for. `labels(...)` costs more than the counting: keep its result where you count
 often. No label ever holds an address.
@@ -56,3 +59,7 @@ OUTBOX_WAITING = Gauge("textback_outbox_waiting", "Replies that wait or are on t
 OUTBOX_OLDEST = Gauge("textback_outbox_oldest_seconds", "The age of the oldest of them.", registry=REGISTRY)
 UNDECODED = Gauge("textback_undecoded_requests", "Stored requests not understood.", registry=REGISTRY)
 WORK_LIST = Gauge("textback_work_list_items", "Items that wait for a person.", registry=REGISTRY)
+DEAD_LETTERS = Gauge("textback_dead_letters", "What ended without having done its work.", ["kind"], registry=REGISTRY)
+DEAD_LETTERS_OLDEST = Gauge(
+    "textback_dead_letters_oldest_seconds", "The age of the oldest of them.", ["kind"], registry=REGISTRY
+)

@@ -8,8 +8,8 @@ from app.record import joining, schema, tables
 from app.record.database import Database
 
 EXTRA = {
-    "outbox": {"claimed_until", "reason", "provider_id", "sent_at"},
-    "work_list": {"resolved_at"},
+    "outbox": {"claimed_until", "reason", "provider_id", "sent_at", "settled_at", "note"},
+    "work_list": {"resolved_at", "resolved_by", "resolution"},
 }
 
 

@@ -17,15 +17,19 @@ def undecoded_ids(conn: sa.Connection) -> list[int]:
     return list(conn.execute(undecoded).scalars())
 
 
-def record_again(conn: sa.Connection, heard: Heard, decide: Decide, now: datetime) -> Recorded:
+def record_again(conn: sa.Connection, heard: Heard, decide: Decide, now: datetime) -> Recorded | None:
     """Record a stored request that is understood now, in the place of its old row and in one transaction.
 
-    Events that it or another request brought before have the same keys, and so they are not recorded twice.
+    Events that it or another request brought before have the same keys, and so they are not recorded twice. None: it
+    does not wait any more, for another replay was first.
     """
     raw = heard.raw
     assert raw is not None
     here = raw_requests.c.id == raw.id
-    stored = dict(conn.execute(sa.select(raw_requests).where(here)).mappings().one())
+    waits = sa.select(raw_requests).where(here, sa.text("reading = 'undecoded'")).with_for_update()
+    stored = conn.execute(waits).mappings().one_or_none()
+    if stored is None:
+        return None
     conn.execute(raw_requests.delete().where(here))
     waiting = _waiting(conn, raw.id)
     new = replace(
@@ -35,7 +39,7 @@ def record_again(conn: sa.Connection, heard: Heard, decide: Decide, now: datetim
     )
     (recorded,), fresh, _ = write(conn, [new], decide)
     if not fresh:
-        conn.execute(raw_requests.insert(), stored | {"reading": raw.reading.value, "problem": raw.problem})
+        conn.execute(raw_requests.insert(), dict(stored) | {"reading": raw.reading.value, "problem": raw.problem})
     left = {trouble.item for trouble in heard.troubles}
     _resolve(conn, [entry for entry, item in waiting.items() if item not in left], now)
     return replace(recorded, seen=recorded.seen + _count(heard) - _count(new))
@@ -63,5 +67,6 @@ def _waiting(conn: sa.Connection, raw_id: int) -> dict[int, str]:
 
 def _resolve(conn: sa.Connection, entries: list[int], now: datetime) -> None:
     if entries:
-        of_entry = work_list.update().where(work_list.c.id == sa.bindparam("entry")).values(resolved_at=now)
+        done = {"resolved_at": now, "resolution": "understood at a replay"}
+        of_entry = work_list.update().where(work_list.c.id == sa.bindparam("entry")).values(done)
         conn.execute(of_entry, [{"entry": entry} for entry in entries])

@@ -24,7 +24,8 @@ from app.serve.fields import person
 from app.serve.terminal import open_database, show_facts, write
 
 
-def _login() -> str:
+def login() -> str:
+    """Who runs the command. Raises BadInput where nobody knows."""
     try:
         return getpass.getuser()
     except KeyError:  # a container's number without a name
@@ -67,7 +68,7 @@ def get(address: str, program: str, region: str | None, as_json: bool) -> None:
 @click.argument("address")
 @click.argument("state", type=_STATES)
 @click.option("--reason", required=True, help="Why; the ledger keeps it.")
-@click.option("--actor", default=_login, help="Who; your login name unless said otherwise.")
+@click.option("--actor", default=login, help="Who; your login name unless said otherwise.")
 @_program
 @_region
 @_json
@@ -100,7 +101,7 @@ def change(
 
 @consent.command("import")
 @click.argument("file", type=click.File("r", encoding="utf-8-sig"))
-@click.option("--actor", default=_login, help="Who imports; your login name unless said otherwise.")
+@click.option("--actor", default=login, help="Who imports; your login name unless said otherwise.")
 @_program
 @_region
 def take(file: TextIO, actor: str, program: str, region: str | None) -> None:

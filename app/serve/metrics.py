@@ -1,7 +1,7 @@
 """`/metrics`, in the text format of Prometheus, and the counting of events as they are committed."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from prometheus_client import generate_latest
@@ -10,7 +10,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from app import metrics
 from app.changes import Changes
 from app.events import Heard
-from app.record import queries
+from app.record import dead_letters, queries
+from app.record.dead_letters import Kind, Tally
 from app.record.queries import Backlog
 from app.record.tokens import Scope
 from app.serve.operation import Call, Operation, Params, Plain
@@ -19,16 +20,26 @@ from app.serve.operation import Call, Operation, Params, Plain
 async def read(call: Call[Params, None]) -> Plain:
     """The counters as they stand, and what waits, looked up now."""
     _set_gauges(await call.parts.database.read(queries.backlog), call.parts.writer.waiting)
+    _set_dead_letters(await call.parts.database.read(dead_letters.tallies))
     return Plain(generate_latest(metrics.REGISTRY), CONTENT_TYPE_PLAIN_0_0_4)
 
 
 def _set_gauges(backlog: Backlog, queued: int) -> None:
-    oldest = backlog.oldest_outbox
     metrics.QUEUE_DEPTH.set(queued)
     metrics.OUTBOX_WAITING.set(backlog.outbox)
-    metrics.OUTBOX_OLDEST.set((datetime.now(UTC) - oldest).total_seconds() if oldest else 0)
+    metrics.OUTBOX_OLDEST.set(_age(backlog.oldest_outbox))
     metrics.UNDECODED.set(backlog.undecoded)
     metrics.WORK_LIST.set(backlog.work)
+
+
+def _set_dead_letters(tallies: Mapping[Kind, Tally]) -> None:
+    for kind, tally in tallies.items():
+        metrics.DEAD_LETTERS.labels(kind.value).set(tally.letters)
+        metrics.DEAD_LETTERS_OLDEST.labels(kind.value).set(_age(tally.oldest))
+
+
+def _age(oldest: datetime | None) -> float:
+    return (datetime.now(UTC) - oldest).total_seconds() if oldest else 0
 
 
 def count_events(_fresh: Sequence[Heard], changes: Changes) -> None:

@@ -60,6 +60,8 @@ async def _replay_one(switchboard: Switchboard, database: Database, writer: Writ
         recorded = await writer.run(partial(record_again, heard=heard, decide=decide, now=datetime.now(UTC)))
     except sa.exc.SQLAlchemyError as error:  # this one only; its neighbours are recorded
         return told._replace(problem=f"the database refused it: {type(error).__name__}")
+    if recorded is None:
+        return told._replace(problem="it was understood before, by another replay at the same time")
     return told._replace(new=recorded.new, seen=recorded.seen, problem=_left(heard))
 
 

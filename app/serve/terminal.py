@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import click
@@ -95,6 +96,15 @@ def write(database: Database, story: Callable[[Writer], Coroutine[Any, Any, T]])
 def printable(text: str) -> str:
     """The text without control characters: what others have sent must not steer somebody's terminal."""
     return _CONTROL.sub("\ufffd", text)
+
+
+def shown_age(age: timedelta) -> str:
+    """How long ago, in the largest unit that tells: 40 s, 5 min, 3 h, 12 days."""
+    seconds = max(age.total_seconds(), 0)
+    for unit, its_seconds in (("days", 172_800), ("h", 7_200), ("min", 120)):
+        if seconds >= its_seconds:
+            return f"{seconds / (its_seconds / 2):.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def show(title: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
