@@ -115,7 +115,9 @@ def show(title: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
     console = Console(highlight=False, markup=False)
-    console.print(table, width=None if console.is_terminal else 1000)
+    if not console.is_terminal:
+        console.width = 1000
+    console.print(table)
 
 
 def show_facts(facts: Iterable[tuple[str, object]]) -> None:
