@@ -1,4 +1,4 @@
-"""Stored requests of which something was not understood, and their second chance."""
+"""The second chance of stored requests of which something was not understood, and of changes that were refused."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -7,7 +7,11 @@ import sqlalchemy as sa
 
 from app.events import Decide, Event, Heard, Inbound, Recorded
 from app.record.batch import write
+from app.record.dead_letters import NO_SUCH, Kind, Outcome, why_no_letter
+from app.record.parked import read_back
 from app.record.tables import inbound_messages, raw_requests, work_list
+
+_NOT_KEPT = "nothing that could be recorded again is kept of it; look at it, act by hand, and settle it"
 
 
 def undecoded_ids(conn: sa.Connection) -> list[int]:
@@ -45,6 +49,18 @@ def record_again(conn: sa.Connection, heard: Heard, decide: Decide, now: datetim
     return replace(recorded, seen=recorded.seen + _count(heard) - _count(new))
 
 
+def record_parked(conn: sa.Connection, entry_id: int, decide: Decide, now: datetime) -> Outcome:
+    """Record what an entry of the work list keeps whole, and resolve the entry. It counts at its first time."""
+    entry = conn.execute(sa.select(work_list).where(work_list.c.id == entry_id).with_for_update()).one_or_none()
+    why_not = why_no_letter(conn, entry_id)
+    heard = None if why_not else read_back(entry)
+    if heard is None:
+        return Outcome(entry_id, None if why_not == NO_SUCH else Kind.ITEM, done=False, reason=why_not or _NOT_KEPT)
+    (recorded,), _, _ = write(conn, [heard], decide)
+    _resolve(conn, [entry_id], now)
+    return Outcome(entry_id, Kind.ITEM, done=True, new=recorded.new, seen=recorded.seen)
+
+
 def _count(heard: Heard) -> int:
     return len(heard.events) + len(heard.troubles)
 
@@ -67,6 +83,6 @@ def _waiting(conn: sa.Connection, raw_id: int) -> dict[int, str]:
 
 def _resolve(conn: sa.Connection, entries: list[int], now: datetime) -> None:
     if entries:
-        done = {"resolved_at": now, "resolution": "understood at a replay"}
+        done = {"resolved_at": now, "resolution": "replayed"}
         of_entry = work_list.update().where(work_list.c.id == sa.bindparam("entry")).values(done)
         conn.execute(of_entry, [{"entry": entry} for entry in entries])

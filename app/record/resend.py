@@ -6,17 +6,17 @@ for there is one for each opt-out: it takes part in the flag `consent.confirmed`
 confirmation fails, so that the next STOP is confirmed again.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from app.events import EVERY_PROGRAM, NOBODY, Category, ConsentState, Standing
-from app.record import keys
+from app.events import Category, ConsentState, Standing
+from app.record import keys, queries
 from app.record.dead_letters import NO_SUCH, Kind, Outcome
-from app.record.known import STANDINGS, standing
-from app.record.sets import Ask, Looks
+from app.record.sets import Ask
 from app.record.tables import consent, iso, outbox
 
 _DOUBTFUL = "doubtful"
@@ -35,7 +35,8 @@ _OUT_AGAIN = "the person has opted in and out again since, and that opt-out has 
 _CONFIRMED = "this opt-out was confirmed since, or is being confirmed"
 _NOTE_LENGTH = 2_000
 
-_Standings = Mapping[tuple[str, str], Standing]
+_Standings = Mapping[tuple[str, str], tuple[Standing, Standing]]
+"""By (program, address): in the program, and in all programs."""
 
 
 class Terms(NamedTuple):
@@ -111,8 +112,8 @@ def _why_not_confirmed(row: Any, standings: _Standings, confirming: Set[tuple[st
     """
     if row.category != Category.OPT_OUT:
         return ""
-    own = standings.get((row.program, row.address), NOBODY)
-    holds = terms.effective(own, standings.get((EVERY_PROGRAM, row.address), NOBODY))
+    own, every = standings[row.program, row.address]
+    holds = terms.effective(own, every)
     if not own.state is holds.state is ConsentState.OPTED_OUT:
         return _NO_LONGER_OUT
     if own.since is None or own.since > row.created_at:
@@ -123,7 +124,6 @@ def _why_not_confirmed(row: Any, standings: _Standings, confirming: Set[tuple[st
 
 # --- people -------------------------------------------------------------------------------------------------------
 
-_STANDINGS = Looks(STANDINGS)
 _CONFIRM = (
     sa.update(consent)
     .values(confirmed=True)
@@ -132,9 +132,16 @@ _CONFIRM = (
 
 
 def _standings(conn: sa.Connection, rows: Iterable[Any]) -> _Standings:
-    confirmations = [row for row in rows if row.category == Category.OPT_OUT]
-    asked = {(program, row.address) for row in confirmations for program in (row.program, EVERY_PROGRAM)}
-    return {(found[0], found[1]): standing(found) for found in _STANDINGS.run(conn, sorted(asked))[0]}
+    """Of those to whom an opt-out shall be confirmed."""
+    people: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        if row.category == Category.OPT_OUT:
+            people[row.program].append(row.address)
+    return {
+        (program, address): found
+        for program, addresses in people.items()
+        for address, found in queries.standings(conn, program, addresses).items()
+    }
 
 
 def _confirm(conn: sa.Connection, rows: Iterable[Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from app.record.dead_letters import NO_SUCH, Kind, Outcome, entries
+from app.record.dead_letters import NO_SUCH, Kind, Outcome, why_no_letter
 from app.record.resend import noted
 from app.record.tables import iso, outbox, raw_requests, work_list
 
@@ -63,15 +63,11 @@ def _request(conn: sa.Connection, number: int, note: Note) -> str:
 
 
 def _item(conn: sa.Connection, number: int, note: Note) -> str:
-    if _held(conn, work_list, number) is None:
-        return NO_SUCH
-    entry = entries(conn, [number])[number]
-    if entry.resolved_at is not None:
-        return "it was settled before"
-    if entry.waits_with_request:
-        return f"its request waits to be read again: replay or settle that, which is {entry.raw_id}"
-    _change(conn, work_list, number, _resolved(note))
-    return ""
+    _held(conn, work_list, number)
+    why_not = why_no_letter(conn, number)
+    if not why_not:
+        _change(conn, work_list, number, _resolved(note))
+    return why_not
 
 
 _SETTLE: Mapping[Kind, Callable[[sa.Connection, int, Note], str]] = {

@@ -84,10 +84,10 @@ def _sum(kind: Kind, tally: Tally, now: datetime) -> str:
 @dead_letters.command("replay")
 @_ids
 @_kind
-@click.option("--all", "whole", is_flag=True, help="All there are; items can only be settled.")
+@click.option("--all", "whole", is_flag=True, help="All there are.")
 @click.option("--doubtful", is_flag=True, help="Also replies that may have left: a replay may double them.")
 def replay(*, ids: tuple[int, ...], kind: str | None, whole: bool, doubtful: bool) -> None:
-    """Send failed replies again, read requests again. Done twice, it is done once.
+    """Send failed replies again, read requests again, record changes again. Done twice, it is done once.
 
     A reply gets a new deadline, and consent is looked at again before it leaves. An opt-out confirmation is sent only
     while the person is opted out by that opt-out and it is not confirmed otherwise; one that comes later than five
@@ -115,9 +115,6 @@ def _tell_left_out(before: dict[Kind, Tally], kind: Kind | None, *, doubtful: bo
     count = before[Kind.REPLY].doubtful
     if count and not doubtful and kind in (None, Kind.REPLY):
         click.echo(f"{count} replies are left out, for they may have left; --doubtful takes them too", err=True)
-    if before[Kind.ITEM].letters and kind is None:
-        count = before[Kind.ITEM].letters
-        click.echo(f"{count} items are left out, for nothing of them can be read again; settle them", err=True)
 
 
 # --- resolve ------------------------------------------------------------------------------------------------------

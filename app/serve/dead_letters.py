@@ -46,7 +46,7 @@ class WantedReplay(Spec):
 
     kind: Kind | None = None
     ids: Ids | None = None
-    every: bool = Field(False, alias="all", description="All there are; items can only be settled.")
+    every: bool = Field(False, alias="all", description="All there are.")
     doubtful: bool = Field(False, description="Also replies that may have left: a replay may double them.")
 
     @model_validator(mode="after")

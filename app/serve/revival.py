@@ -1,7 +1,7 @@
 """Dead letters, replayed or settled: one way for the command line and the API, whatever died.
 
-A reply is queued again, a request is read again (see `replay`), of an item nothing is left to read again. Each has an
-outcome of its own, and one that cannot be replayed keeps no other from it.
+A reply is queued again, a request is read again (see `replay`), an item is recorded again where its entry keeps it
+whole. Each has an outcome of its own, and one that cannot be replayed keeps no other from it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,8 +10,10 @@ from functools import partial
 from itertools import chain
 from typing import NamedTuple
 
-from app.interpret import Policy, effective
+from app.errors import TextbackError
+from app.interpret import Policy, decide, effective
 from app.record import dead_letters
+from app.record.again import record_parked
 from app.record.database import Database
 from app.record.dead_letters import NO_SUCH, Kind, Outcome
 from app.record.resend import Terms, queue_again
@@ -22,12 +24,6 @@ from app.switchboard import Switchboard
 
 #: ids in one transaction or question, so that no event waits long behind them
 _AT_ONCE = 200
-_NOTHING_TO_READ = (
-    "nothing that could be read again is kept of it; look at it, act by hand where that is needed, and settle it"
-)
-_WITH_ITS_REQUEST = "it is a part of a request that waits to be read again; replay that one"
-#: what can be replayed as a whole: of an item there is nothing to do it with
-_REPLAYED_AS_A_WHOLE = (Kind.REPLY, Kind.REQUEST)
 
 
 class Means(NamedTuple):
@@ -40,8 +36,8 @@ class Means(NamedTuple):
 
 
 async def replay_all(means: Means, kind: Kind | None, *, doubtful: bool) -> list[Outcome]:
-    """Replay all dead letters of this kind, or of every kind (None), oldest first. Items can only be settled."""
-    kinds = _REPLAYED_AS_A_WHOLE if kind is None else (kind,)
+    """Replay all dead letters of this kind, or of every kind (None), oldest first."""
+    kinds = Kind if kind is None else (kind,)
     found = [
         await _replay(means, each, await means.database.read(partial(dead_letters.ids, kind=each, doubtful=doubtful)),
                       doubtful=doubtful)
@@ -103,7 +99,7 @@ async def _replay(means: Means, kind: Kind, ids: Sequence[int], *, doubtful: boo
         return await _send_again(means, ids, doubtful=doubtful)
     if kind is Kind.REQUEST:
         return await _read_again(means, ids)
-    return await _look_at(means.database, ids)
+    return [await _record_again(means.writer, number) for number in ids]
 
 
 async def _send_again(means: Means, ids: Sequence[int], *, doubtful: bool) -> list[Outcome]:
@@ -129,19 +125,10 @@ def _outcome(replayed: Replayed) -> Outcome:
     return Outcome(replayed.id, kind, not replayed.problem, replayed.problem, replayed.new, replayed.seen)
 
 
-async def _look_at(database: Database, ids: Sequence[int]) -> list[Outcome]:
-    """Items are left; the outcome says what to do instead."""
-    found = []
-    for some in _chunks(ids):
-        states = await database.read(partial(dead_letters.entries, wanted=some))
-        found += [_left(number, states.get(number)) for number in some]
-    return found
-
-
-def _left(number: int, entry: dead_letters.Entry | None) -> Outcome:
-    if entry is None:
-        return Outcome(number, None, done=False, reason=NO_SUCH)
-    if entry.resolved_at is not None:
-        return Outcome(number, Kind.ITEM, done=False, reason="it was settled before")
-    reason = f"{_WITH_ITS_REQUEST}: {entry.raw_id}" if entry.waits_with_request else _NOTHING_TO_READ
-    return Outcome(number, Kind.ITEM, done=False, reason=reason)
+async def _record_again(writer: Writer, number: int) -> Outcome:
+    try:
+        return await writer.run(partial(record_parked, entry_id=number, decide=decide, now=datetime.now(UTC)))
+    except TextbackError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it was, this one only; its neighbours are recorded
+        return Outcome(number, Kind.ITEM, done=False, reason=f"the database refused it: {type(error).__name__}")
