@@ -66,17 +66,8 @@ def _held(conn: sa.Connection, ids: Sequence[int]) -> Mapping[int, Any]:
     those = outbox.c.id.in_(ids)
     keys.hold(conn, sorted(set(conn.execute(sa.select(outbox.c.address).where(those)).scalars())))
     columns = (
-        "id",
-        "state",
-        "program",
-        "category",
-        "address",
-        "attempts",
-        "reason",
-        "created_at",
-        "settled_at",
-        "note",
-    )
+        "id", "state", "program", "category", "address", "attempts", "reason", "created_at", "settled_at", "note",
+    )  # fmt: skip
     rows = sa.select(*(outbox.c[name] for name in columns)).where(those).order_by(outbox.c.id).with_for_update()
     return {row.id: row for row in conn.execute(rows)}
 

@@ -126,7 +126,9 @@ def _tell_left_out(before: dict[Kind, Tally], kind: Kind | None, *, doubtful: bo
 @click.option("--reason", required=True, help="What was done instead, or why nothing need be; it is kept.")
 @click.option("--actor", default=login, help="Who; your login name unless said otherwise.")
 def resolve(*, ids: tuple[int, ...], kind: str | None, reason: str, actor: str) -> None:
-    """Settle dead letters that were dealt with otherwise, or that nobody will deal with. They are kept, with the note.
+    """Settle dead letters that were dealt with otherwise, or that nobody will deal with.
+
+    They are kept, with the note, and not replayed any more.
 
     \b
     Example: textback dead-letters resolve 123456789 --reason "opted out by hand" --actor dora

@@ -168,7 +168,7 @@ def _bad_end(bad: BadEnd) -> str:
 _DEAD: Mapping[Kind, tuple[str, str]] = {
     Kind.REPLY: ("replies failed for good or ended in doubt", "replay --kind reply --all"),
     Kind.REQUEST: ("requests wait to be read again", "replay --kind request --all"),
-    Kind.ITEM: ("items wait for a person", "resolve ID --reason …"),
+    Kind.ITEM: ("items wait for a person", "replay --kind item --all, or resolve ID --reason …"),
 }
 
 
