@@ -24,6 +24,9 @@
 | textback_spool_aside           |                         | gauge: items of the spool that wait for a person         |
 | textback_ledger_unsealed_seconds |                       | gauge: the age of the oldest entry without a seal; 0     |
 |                                |                         | where all are sealed, or no evidence key is set          |
+| textback_dead_letters          | kind                    | gauge: what ended without having done its work (see      |
+|                                |                         | `record.dead_letters`); kind: reply, request, item       |
+| textback_dead_letters_oldest_seconds | kind              | gauge: the age of the oldest of them; 0: there are none  |
 
 The gauges are set when they are asked for. `labels(...)` costs more than the counting: keep its result where you count
 often. No label ever holds an address.
@@ -68,4 +71,8 @@ SPOOL_BYTES = Gauge("textback_spool_bytes", "What they take of the disk.", regis
 SPOOL_ASIDE = Gauge("textback_spool_aside", "Items of the spool that wait for a person.", registry=REGISTRY)
 UNSEALED = Gauge(
     "textback_ledger_unsealed_seconds", "The age of the oldest ledger entry without a seal.", registry=REGISTRY
+)
+DEAD_LETTERS = Gauge("textback_dead_letters", "What ended without having done its work.", ["kind"], registry=REGISTRY)
+DEAD_LETTERS_OLDEST = Gauge(
+    "textback_dead_letters_oldest_seconds", "The age of the oldest of them.", ["kind"], registry=REGISTRY
 )

@@ -37,6 +37,10 @@ def run(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> R
         ),
         (("consent", "set", BOB, "unknown", "--reason", "x"), 2, "'unknown' is not one of"),
         (("replay",), 1, "Say which: --all, or one --id after the other"),
+        (("dead-letters", "replay"), 1, "Say which: --all, or one ID after the other"),
+        (("dead-letters", "replay", "1", "--all"), 1, "Say which: --all, or one ID after the other"),
+        (("dead-letters", "resolve", "--reason", "x"), 1, "Say which: one ID after the other"),
+        (("dead-letters", "resolve", "1", "--reason", " "), 1, "needs a --reason and an --actor"),
         (("token", "revoke", "nobody"), 1, "There is no live token named 'nobody'"),
     ],
 )
@@ -150,6 +154,7 @@ def test_the_commands_are_those_that_were_promised() -> None:
         "profiles", "profiles get", "profiles set", "profiles import", "profiles export",
         "providers", "verify", "decode", "ledger", "ledger verify", "ledger head", "evidence",
         "token", "token create", "token list", "token revoke",
+        "dead-letters", "dead-letters list", "dead-letters replay", "dead-letters resolve",
     }  # fmt: skip
 
 

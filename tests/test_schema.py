@@ -12,8 +12,8 @@ from tests.commands import runner
 from tests.serving import serving
 
 EXTRA = {
-    "outbox": {"claimed_until", "reason", "provider_id", "sent_at"},
-    "work_list": {"resolved_at"},
+    "outbox": {"claimed_until", "reason", "provider_id", "sent_at", "settled_at", "note"},
+    "work_list": {"resolved_at", "resolved_by", "resolution"},
 }
 
 

@@ -15,6 +15,7 @@ from app import changes as rows
 from app.events import Decide, Heard, Known, Reading, Recorded
 from app.record import keys, known, pieces, profiles, tables
 from app.record.ids import new_id
+from app.record.parked import as_item
 from app.record.sets import Insert, Inserts, Row
 
 Committed = Callable[[Sequence[Heard], rows.Changes], None]
@@ -90,7 +91,7 @@ def park(conn: sa.Connection, heard: Heard, reason: str) -> None:
     changes, raw = rows.Changes(), []
     if heard.raw:
         raw = [_raw_row(replace(heard, raw=replace(heard.raw, reading=Reading.UNDECODED, problem=reason)))]
-    item = "" if heard.raw else ", ".join(type(event).__name__.lower() for event in heard.events)
+    item = "" if heard.raw else as_item(heard)
     raw_ids = [heard.raw.id] if heard.raw else pieces.give_up(conn, heard) or [None]
     entry = (heard.webhook, "parked", reason, item, heard.received_at)
     changes.work = [rows.WorkRow(new_id(), raw_id, *entry) for raw_id in raw_ids]

@@ -180,7 +180,12 @@ work_list = _table(
     _text("item"),
     _moment("received_at"),
     _moment("resolved_at", nullable=True),
+    # filled when it is resolved: who did it (empty: a replay), and what they said
+    _text("resolved_by", server_default=""),
+    _text("resolution", server_default=""),
 )
+sa.Index("ix_work_list_open", work_list.c.id, sqlite_where=sa.text("resolved_at IS NULL"),
+         postgresql_where=sa.text("resolved_at IS NULL"))  # fmt: skip
 
 #: the last few refused requests of each webhook, for the doctor
 quarantine = _table(
@@ -325,9 +330,15 @@ outbox = _table(
     _text("reason", server_default=""),
     _text("provider_id", server_default=""),
     _moment("sent_at", nullable=True),
+    #: a person has settled the dead letter, and it is none any more
+    _moment("settled_at", nullable=True),
+    #: what people did with it after it had died, newest first
+    _text("note", server_default=""),
 )
 sa.Index("ix_outbox_waiting", outbox.c.next_at, sqlite_where=sa.text("state IN ('pending', 'sending')"),
          postgresql_where=sa.text("state IN ('pending', 'sending')"))  # fmt: skip
+_DEAD = sa.text("state IN ('failed', 'doubtful') AND settled_at IS NULL")
+sa.Index("ix_outbox_dead", outbox.c.id, sqlite_where=_DEAD, postgresql_where=_DEAD)
 
 reply_guard = _table(
     "reply_guard",

@@ -11,6 +11,7 @@ from app.serve import (
     catalogue,
     consent,
     credentials,
+    dead_letters,
     decoding,
     erasure,
     evidence,
@@ -37,8 +38,8 @@ __all__ = ["HANDLERS", "Parts", "operations", "routes"]
 def operations() -> list[Operation]:
     """Every operation, in the order of the document."""
     rooms = (
-        consent, profiles, ledger, ledger_head, evidence, erasure, messages, heard, credentials, verify, webhooks,
-        replies, catalogue, decoding, access, health, metrics,
+        consent, profiles, ledger, ledger_head, evidence, erasure, messages, heard, dead_letters, credentials, verify,
+        webhooks, replies, catalogue, decoding, access, health, metrics,
     )  # fmt: skip
     listed = [operation for room in rooms for operation in room.OPERATIONS]
     return [*listed, openapi.operation_for(listed)]

@@ -26,7 +26,7 @@ from app.serve.terminal import open_database, show_facts, write
 
 
 def login() -> str:
-    """Who runs this command. Raises BadInput."""
+    """Who runs the command. Raises BadInput where nobody knows."""
     try:
         return getpass.getuser()
     except KeyError:  # a container's number without a name

@@ -1,7 +1,7 @@
 """`textback explain`, `doctor` and `replay`: what would happen, what is wrong, and once more."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 
@@ -12,13 +12,14 @@ from app import settings as configured
 from app.errors import BadInput
 from app.events import NOBODY, Standing
 from app.interpret import Rules, effective, explain, rules
-from app.record import diagnosis, queries
+from app.record import dead_letters, diagnosis, queries
 from app.record.database import Database
+from app.record.dead_letters import Kind, Tally
 from app.record.diagnosis import BadEnd, Hearing, Leaving
 from app.serve.consent_file import checked_program
 from app.serve.fields import person
 from app.serve.replay import replay
-from app.serve.terminal import connect, open_database, show, show_facts, write
+from app.serve.terminal import connect, open_database, show, show_facts, shown_age, write
 from app.settings import CONFIG_DIR, Settings
 from app.switchboard import policy
 from app.webhook import Webhook, load_packs
@@ -120,10 +121,12 @@ def doctor() -> None:
         names = database.read_now(diagnosis.webhook_names)
         heard = [database.read_now(partial(diagnosis.hearing, webhook=name)) for name in names]
         leaving = database.read_now(lambda conn: diagnosis.leaving(conn, now))
+        dead = database.read_now(dead_letters.tallies)
     show("webhooks", ("name", "last heard", "refused", "not understood", "work list"), map(_row, heard))
     click.echo()
     show_facts([("replies waiting", leaving.waiting), ("oldest of them", leaving.oldest_waiting)])
-    mends = [*(mend for hearing in heard for mend in _mends(hearing)), *_mends_of_outbox(leaving, now)]
+    mends = [mend for hearing in heard for mend in _mends(hearing)]
+    mends += [*_mends_of_outbox(leaving, now), *_mends_of_dead_letters(dead, now)]
     click.echo("\n" + "\n".join(mends or ["Nothing to mend." if names else _NO_WEBHOOKS]))
 
 
@@ -160,3 +163,18 @@ def _mends_of_outbox(leaving: Leaving, now: datetime) -> Iterator[str]:
 def _bad_end(bad: BadEnd) -> str:
     how = {"doubtful": "ended in doubt", "blocked": "were blocked by the provider"}.get(bad.state, "failed")
     return f"{bad.replies} replies through '{bad.credential}' {how} in the last 7 days, lately: {bad.reason}"
+
+
+_DEAD: Mapping[Kind, tuple[str, str]] = {
+    Kind.REPLY: ("replies failed for good or ended in doubt", "replay --kind reply --all"),
+    Kind.REQUEST: ("requests wait to be read again", "replay --kind request --all"),
+    Kind.ITEM: ("items wait for a person", "replay --kind item --all, or resolve ID --reason …"),
+}
+
+
+def _mends_of_dead_letters(tallies: Mapping[Kind, Tally], now: datetime) -> Iterator[str]:
+    for kind, tally in tallies.items():
+        if tally.oldest:
+            what, command = _DEAD[kind]
+            yield f"Dead letters: {tally.letters} {what}, the oldest {shown_age(now - tally.oldest)} old."
+            yield f"  textback dead-letters list --kind {kind} shows them; then: textback dead-letters {command}"

@@ -1,7 +1,7 @@
 """`/metrics`, in the text format of Prometheus, and the counting of events as they are committed."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -12,12 +12,14 @@ from app import metrics
 from app.changes import Changes
 from app.errors import StoreUnavailable
 from app.events import Heard
-from app.record import queries, seals
+from app.record import dead_letters, queries, seals
+from app.record.dead_letters import Kind, Tally
 from app.record.ids import moment_of
 from app.record.intake import Intake
 from app.record.queries import Backlog
 from app.record.tokens import Scope
 from app.serve.operation import Call, Operation, Params, Plain
+from app.serve.parts import Parts
 
 
 async def read(call: Call[Params, None]) -> Plain:
@@ -27,10 +29,15 @@ async def read(call: Call[Params, None]) -> Plain:
     await _set_spool_gauges(parts.intake)
     if not parts.intake.away_since:
         with suppress(StoreUnavailable):  # what can be told without the database is told all the same
-            _set_gauges(await parts.database.read(queries.backlog))
-            if parts.settings.evidence_key:
-                _set_unsealed(await parts.database.read(seals.oldest_unsealed))
+            await _look_up(parts)
     return Plain(generate_latest(metrics.REGISTRY), CONTENT_TYPE_PLAIN_0_0_4)
+
+
+async def _look_up(parts: Parts) -> None:
+    _set_gauges(await parts.database.read(queries.backlog))
+    _set_dead_letters(await parts.database.read(dead_letters.tallies))
+    if parts.settings.evidence_key:
+        _set_unsealed(await parts.database.read(seals.oldest_unsealed))
 
 
 async def _set_spool_gauges(intake: Intake) -> None:
@@ -40,16 +47,24 @@ async def _set_spool_gauges(intake: Intake) -> None:
 
 
 def _set_gauges(backlog: Backlog) -> None:
-    oldest = backlog.oldest_outbox
     metrics.OUTBOX_WAITING.set(backlog.outbox)
-    metrics.OUTBOX_OLDEST.set((datetime.now(UTC) - oldest).total_seconds() if oldest else 0)
+    metrics.OUTBOX_OLDEST.set(_age(backlog.oldest_outbox))
     metrics.UNDECODED.set(backlog.undecoded)
     metrics.WORK_LIST.set(backlog.work)
 
 
+def _set_dead_letters(tallies: Mapping[Kind, Tally]) -> None:
+    for kind, tally in tallies.items():
+        metrics.DEAD_LETTERS.labels(kind.value).set(tally.letters)
+        metrics.DEAD_LETTERS_OLDEST.labels(kind.value).set(_age(tally.oldest))
+
+
 def _set_unsealed(oldest: int | None) -> None:
-    age = (datetime.now(UTC) - moment_of(oldest)).total_seconds() if oldest else 0.0
-    metrics.UNSEALED.set(max(age, 0.0))
+    metrics.UNSEALED.set(max(_age(moment_of(oldest)), 0.0) if oldest else 0.0)
+
+
+def _age(oldest: datetime | None) -> float:
+    return (datetime.now(UTC) - oldest).total_seconds() if oldest else 0.0
 
 
 def count_events(_fresh: Sequence[Heard], changes: Changes) -> None:

@@ -11,8 +11,8 @@ from functools import partial
 from typing import NamedTuple
 
 import orjson
-import sqlalchemy as sa
 
+from app.errors import TextbackError
 from app.events import Heard, RawRequest, Reading
 from app.flow import hear_again
 from app.interpret import decide
@@ -58,8 +58,12 @@ async def _replay_one(switchboard: Switchboard, database: Database, writer: Writ
         return told._replace(problem=heard)
     try:
         recorded = await writer.run(partial(record_again, heard=heard, decide=decide, now=datetime.now(UTC)))
-    except sa.exc.SQLAlchemyError as error:  # this one only; its neighbours are recorded
+    except TextbackError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it was, this one only; its neighbours are recorded
         return told._replace(problem=f"the database refused it: {type(error).__name__}")
+    if recorded is None:
+        return told._replace(problem="it was understood before, by another replay at the same time")
     return told._replace(new=recorded.new, seen=recorded.seen, problem=_left(heard))
 
 

@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import click
@@ -108,6 +109,15 @@ def printable(text: str) -> str:
     return _CONTROL.sub("\ufffd", text)
 
 
+def shown_age(age: timedelta) -> str:
+    """How long ago, in the largest unit that tells: 40 s, 5 min, 3 h, 12 days."""
+    seconds = max(age.total_seconds(), 0)
+    for unit, its_seconds in (("days", 172_800), ("h", 7_200), ("min", 120)):
+        if seconds >= its_seconds:
+            return f"{seconds / (its_seconds / 2):.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def show(title: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
     """A table to stdout; as wide as the terminal, and never cut where there is none."""
     table = Table(title=title, title_justify="left", title_style="bold", show_edge=False, box=None, pad_edge=False)
@@ -116,7 +126,9 @@ def show(title: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
     console = Console(highlight=False, markup=False)
-    console.print(table, width=None if console.is_terminal else 1000)
+    if not console.is_terminal:
+        console.width = 1000
+    console.print(table)
 
 
 def show_facts(facts: Iterable[tuple[str, object]]) -> None:
