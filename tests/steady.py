@@ -72,7 +72,7 @@ class Load:
         message = f"steady-{self.sent}"
         try:
             writer.write(self.make(message))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = LENGTH.search(head)
                 if length:
