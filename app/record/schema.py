@@ -1,7 +1,5 @@
 """The schema's revision: brought up to date, asked for, compared. The migrations themselves stand in `migrations/`."""
 
-from pathlib import Path
-
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
@@ -9,8 +7,9 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from app.record.database import Database
+from app.shipped import shipped
 
-MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+MIGRATIONS = shipped("migrations")
 
 
 def head() -> str:
