@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     spool_limit: int = Field(1_073_741_824, ge=1_048_576)
     #: seconds between "not ready" and the last accepted connection at shutdown, so that a load balancer notices
     shutdown_delay: float = Field(0.0, ge=0)
-    #: seconds that requests and sends under way may take to end at shutdown
+    #: seconds after that delay in which requests and sends under way may end; then the process ends all the same
     shutdown_deadline: float = Field(20.0, gt=0)
     #: days that raw requests are kept; PostgreSQL drops whole months, so up to 31 days longer there
     raw_retention_days: int = Field(30, ge=1)

@@ -7,7 +7,6 @@ import signal
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlencode
@@ -16,17 +15,12 @@ import pytest
 import sqlalchemy as sa
 from twilio.request_validator import RequestValidator
 
-from app.provider import load_providers
-from app.record import registry
 from app.record.database import Database
 from app.record.tables import inbound_messages, raw_requests
-from app.record.vault import Vault
-from app.serve import apply
-from app.settings import CONFIG_DIR
-from app.webhook import load_packs
 from tests import proxies
 from tests.postgres import free_port
 from tests.proxies import NAME, OUTSIDE, Front
+from tests.registering import registered
 from tests.serving import ADMIN, SECRET_KEY, Answer, Served, serving
 from tests.steady import Load
 from tests.test_story import is_ready, running, wait_for
@@ -36,16 +30,7 @@ AUTH_TOKEN = "the-auth-token-of-twilio"
 PATIENCE = 90.0
 URL = f"https://{NAME}"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-WEBHOOK = {"webhooks": [{"name": "acme", "provider": "twilio", "secret": AUTH_TOKEN}]}
-
-
-def registered(database: Database) -> str:
-    """The path of a webhook of Twilio's."""
-    vault, catalogue = Vault(SECRET_KEY), apply.Catalogue(load_providers(CONFIG_DIR), load_packs(CONFIG_DIR))
-    wanted = apply.parse(WEBHOOK)
-    database.write_now(lambda conn: apply.apply(conn, vault, catalogue, wanted, datetime.now(UTC)))
-    [entry] = database.read_now(lambda conn: registry.load(conn, vault)).webhooks
-    return f"/in/{entry.token}"
+WEBHOOK = f'[[webhooks]]\nname = "acme"\nprovider = "twilio"\nsecret = "{AUTH_TOKEN}"\n'
 
 
 def sid(message: str) -> str:
@@ -97,9 +82,7 @@ def standing(
     public_url: str | None = None,
 ) -> Behind:
     url = f"sqlite:///{shutil.copy(template, folder / 'textback.db')}"
-    database = Database(url)
-    path = registered(database)
-    database.close()
+    path = registered(url, WEBHOOK, SECRET_KEY)
     textback = stack.enter_context(serving(url, trusted_proxies=trusted, public_url=public_url))
     port = int(textback.url.rpartition(":")[2])
     start = proxies.PROXIES[proxy](folder / proxy, (port, port))
@@ -271,7 +254,7 @@ def test_a_rolling_restart_under_load_fails_no_request_and_records_each_once(
 ) -> None:
     """Both proxies at once before the same two nodes; in the end a node is killed, which nginx bears as well."""
     url = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
-    path, nodes = registered(database), (Node(tmp_path / "one", url), Node(tmp_path / "two", url))
+    path, nodes = registered(url, WEBHOOK, SECRET_KEY), (Node(tmp_path / "one", url), Node(tmp_path / "two", url))
     with ExitStack() as stack:
         for node in nodes:
             stack.callback(node.kill)

@@ -21,8 +21,9 @@ import pytest
 from app import systemd
 from tests import fake_provider
 from tests.postgres import free_port
+from tests.registering import registered
 from tests.steady import Load
-from tests.test_story import BIN, KEYS, WEBHOOK, is_ready, running, stored_ids, textback, wait_for
+from tests.test_story import BIN, KEYS, WEBHOOK, is_ready, running, stored_ids, wait_for
 
 #: seconds that a busy machine may take for anything
 PATIENCE = 90.0
@@ -53,13 +54,6 @@ scheme = {{ type = "token" }}
 [webhooks.keywords.opt_out]
 reply = "You are out."
 """
-
-
-def registered(folder: Path, settings: dict[str, str], file: str = WEBHOOK) -> str:
-    """The path of a webhook of Infobip's."""
-    (folder / "apply.toml").write_text(file)
-    [webhook] = orjson.loads(textback(folder, "apply", "apply.toml", "--json", **settings))
-    return "/in/" + webhook["url"].rpartition("/")[2]
 
 
 def inbound(path: str, message: str) -> bytes:
@@ -109,11 +103,12 @@ def listening(kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
     return listener
 
 
+@pytest.mark.parametrize("database_kind", ["sqlite"])
 def test_a_single_node_restarts_under_load_and_no_request_fails(tmp_path: Path, database_url: str) -> None:
     with listening() as listener:
         port = listener.getsockname()[1]
         settings = settings_of(tmp_path, database_url)
-        path = registered(tmp_path, settings)
+        path = registered(database_url, WEBHOOK, KEYS["TEXTBACK_SECRET_KEY"])
         load = Load(port, lambda message: inbound(path, message))
 
         async def story(last: ExitStack) -> None:
@@ -138,7 +133,7 @@ def test_a_single_node_restarts_under_load_and_no_request_fails(tmp_path: Path, 
 def test_told_to_stop_it_is_not_ready_first_and_serves_on_for_the_delay(tmp_path: Path, database_url: str) -> None:
     port = free_port()
     settings = settings_of(tmp_path, database_url, port=port, shutdown_delay=2)
-    path = registered(tmp_path, settings)
+    path = registered(database_url, WEBHOOK, KEYS["TEXTBACK_SECRET_KEY"])
     load = Load(port, lambda message: inbound(path, message), connections=2, pause=0.02)
 
     async def story(server: "subprocess.Popen[str]") -> None:
@@ -181,7 +176,7 @@ def test_a_request_under_way_is_answered_and_an_idle_connection_is_not_waited_fo
 ) -> None:
     port = free_port()
     settings = settings_of(tmp_path, database_url, port=port)
-    request = inbound(registered(tmp_path, settings), "late")
+    request = inbound(registered(database_url, WEBHOOK, KEYS["TEXTBACK_SECRET_KEY"]), "late")
 
     with running(tmp_path, "serve", **settings) as server:
         wait_for(lambda: is_ready(port), PATIENCE)
@@ -201,28 +196,27 @@ def test_a_request_under_way_is_answered_and_an_idle_connection_is_not_waited_fo
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"])
-@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
-def test_a_second_signal_ends_it_at_once(tmp_path: Path, database_url: str, sig: signal.Signals) -> None:
+def test_a_second_signal_ends_it_at_once(tmp_path: Path, database_url: str) -> None:
     port = free_port()
     settings = settings_of(tmp_path, database_url, port=port, shutdown_deadline=600, request_timeout=600)
-    request = inbound(registered(tmp_path, settings), "never")
+    request = inbound(registered(database_url, WEBHOOK, KEYS["TEXTBACK_SECRET_KEY"]), "never")
 
     with running(tmp_path, "serve", **settings) as server:
         wait_for(lambda: is_ready(port), PATIENCE)
         with half_sent(port, request):
-            server.send_signal(sig)
+            server.send_signal(signal.SIGTERM)
             wait_for(lambda: "told to stop" in (tmp_path / "console").read_text())
             assert server.poll() is None
-            server.send_signal(sig)
+            server.send_signal(signal.SIGINT)
 
-            assert server.wait(PATIENCE) == -sig
+            assert server.wait(PATIENCE) == -signal.SIGINT
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"])
 def test_a_database_that_hangs_does_not_hold_it_beyond_the_deadline(tmp_path: Path, database_url: str) -> None:
     port = free_port()
     settings = settings_of(tmp_path, database_url, port=port, shutdown_deadline=3)
-    request = inbound(registered(tmp_path, settings), "waits")
+    request = inbound(registered(database_url, WEBHOOK, KEYS["TEXTBACK_SECRET_KEY"]), "waits")
 
     with running(tmp_path, "serve", **settings) as server, psycopg.connect(database_url) as other:
         wait_for(lambda: is_ready(port), PATIENCE)
@@ -243,7 +237,7 @@ def test_a_send_under_way_is_finished_and_marked(tmp_path: Path, database_url: s
     with fake_provider.running() as provider:
         provider.plan.append(fake_provider.answer(200, {"messages": [{"id": "S1"}]}, pause=1.0))
         settings = settings_of(tmp_path, database_url, port=port, allowed_private_destinations="127.0.0.1")
-        path = registered(tmp_path, settings, SENDING.format(url=provider.url))
+        path = registered(database_url, SENDING.format(url=provider.url), KEYS["TEXTBACK_SECRET_KEY"])
         with running(tmp_path, "serve", **settings) as server:
             wait_for(lambda: is_ready(port), PATIENCE)
             with half_sent(port, request := inbound(path, "m1")) as connection:
