@@ -101,8 +101,8 @@ def nginx_config(folder: Path, port: int, nodes: tuple[int, int]) -> str:
 def caddy_config(folder: Path, port: int, nodes: tuple[int, int]) -> str:
     """config/Caddyfile for a test's folder; its site is bound to loopback, and nobody shall reload it."""
     changes = {
-        f"{NAME} {{": f"{NAME}:{port} {{\n\tbind 127.0.0.1",
-        "admin unix//var/lib/caddy/textback-admin.sock": "admin off",
+        f"{NAME} {{": f"{NAME} {{\n\tbind 127.0.0.1",
+        "admin unix//var/lib/caddy/textback-admin.sock": f"admin off\n\thttps_port {port}",
         "127.0.0.1:8080 127.0.0.1:8081": f"127.0.0.1:{nodes[0]} 127.0.0.1:{nodes[1]}",
         "/var/log/caddy": f"{folder}/log",
         "/etc/ssl/textback": f"{folder}/tls",

@@ -241,7 +241,7 @@ def steady(front: Front, path: str, name: str) -> Load:
         head = "".join(f"{header}: {value}\r\n" for header, value in told.items())
         return f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + body
 
-    return Load(front.port, make, connections=6, tls=front.tls, server_name=NAME, source=OUTSIDE)
+    return Load(front.port, make, connections=8, pause=0.03, tls=front.tls, server_name=NAME, source=OUTSIDE)
 
 
 def stored(database: Database) -> list[str]:
