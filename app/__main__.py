@@ -37,7 +37,8 @@ from app.webhook import load_packs
 def cli() -> None:
     """Hears what recipients text back, and keeps it as consent with evidence in your own SQL database.
 
-    Settings come from TEXTBACK_* and config/settings.toml; config/settings.example.toml lists them.
+    Settings come from TEXTBACK_* and a file: $TEXTBACK_CONFIG, else config/settings.toml, or of an installed textback
+    /etc/textback/settings.toml. config/settings.example.toml lists them.
 
     \b
     Example: textback serve --migrate

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import logging
-import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ import uvloop
 from starlette.applications import Starlette
 
 from app import demo as demo_provider
+from app import systemd
 from app.accept import WebhookDoor
 from app.accept.access_log import AccessLog
 from app.accept.outside import Outside
@@ -43,16 +43,18 @@ from app.serve import HANDLERS, routes
 from app.serve.metrics import count_events
 from app.serve.parts import Parts
 from app.serve.takeover import hire, take_over, take_over_last_known
+from app.server import Server, until_told
 from app.settings import CONFIG_DIR, Settings
 from app.switchboard import Switchboard
 from app.webhook import load_packs
 
 log = structlog.get_logger()
 
-#: so many times as long as it takes to count as away the database may take for the last writes at shutdown
-_PATIENCE = 5
-#: seconds that requests and sends under way may take to end
-_GRACE = 20
+#: seconds that an idle connection is kept: longer than a proxy keeps it (nginx: 60), so that it is the proxy who ends
+#: it; the other way round a request can meet the closing of its connection
+_KEEP_ALIVE = 75
+#: seconds at the end in which the writer writes what waits
+_WRITING = 3.0
 
 
 def build(settings: Settings, *, send: bool = True, hear: bool = True) -> Parts:
@@ -139,9 +141,9 @@ async def _running(parts: Parts, *chores: Any) -> AsyncIterator[None]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         if parts.sender:
-            await parts.sender.stop()
-        await parts.intake.stop()
+            await parts.sender.stop(within=parts.stopping.left(spared=_WRITING))
         await _stop_writing(parts)
+        await parts.intake.stop()
         parts.client.close()
         parts.database.close()
 
@@ -161,7 +163,7 @@ async def _taken_over(parts: Parts) -> bool:
 async def _stop_writing(parts: Parts) -> None:
     """Write what waits; a database that does not answer is not waited for, for nothing more depends on it."""
     stopping = asyncio.create_task(parts.writer.stop())
-    _, late = await asyncio.wait({stopping}, timeout=parts.settings.outage_after * _PATIENCE)
+    _, late = await asyncio.wait({stopping}, timeout=_WRITING)
     while late:
         parts.database.interrupt()
         _, late = await asyncio.wait({stopping}, timeout=parts.settings.outage_after)
@@ -176,14 +178,17 @@ def _nudge(loop: asyncio.AbstractEventLoop, sender: Sender, _fresh: Sequence[Hea
 
 
 def serve(settings: Settings, *, migrate: bool = False, demo: bool = False, send: bool = True) -> None:
-    """Run the web server (and sender) until SIGTERM or SIGINT. Raises BadInput where it cannot start."""
+    """Run the web server (and sender) until SIGTERM or SIGINT. Raises BadInput where it cannot start.
+
+    It listens on the sockets that systemd passes, where it passes any, else on `host` and `port`.
+    """
     configure_logs(settings)
     if demo:
         settings = demo_provider.prepare(settings)
     with served_alone(settings.database_url.get_secret_value()):
         _prepare_schema(settings, migrate=migrate)
         app = create_app(settings, send=send, watch=demo)
-        server = uvicorn.Server(_config(app, settings))
+        server = Server(_config(app, settings), settings, app.state.parts.stopping, systemd.inherited())
         _run(demo_provider.serve_beside(server, app.state.parts) if demo else server.serve())
 
 
@@ -195,13 +200,9 @@ def send(settings: Settings) -> None:
 
 
 async def _send_until_told(parts: Parts) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for name in ("SIGTERM", "SIGINT"):
-        loop.add_signal_handler(getattr(signal, name), stop.set)
     async with _running(parts):
         log.info("sending")
-        await stop.wait()
+        await until_told(parts.stopping, parts.settings.shutdown_deadline)
 
 
 def _run(story: Coroutine[Any, Any, None]) -> None:
@@ -225,7 +226,8 @@ def _config(app: Starlette, settings: Settings) -> uvicorn.Config:
         log_config=None,
         server_header=False,
         proxy_headers=False,  # accept believes trusted proxies only, and says which
-        timeout_graceful_shutdown=_GRACE,
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=max(1, int(settings.shutdown_deadline / 2)),  # the rest is for sender and writer
     )
 
 

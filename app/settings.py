@@ -1,6 +1,11 @@
-"""What can be set: environment variables `TEXTBACK_*` over `config/settings.toml`."""
+"""What can be set: environment variables `TEXTBACK_*` over a file.
+
+The file is `TEXTBACK_CONFIG` where that is set; else `config/settings.toml` of the repository, or, where textback was
+installed from a wheel, `/etc/textback/settings.toml`. Only the first must exist.
+"""
 
 import ipaddress
+import os
 import re
 from functools import cached_property
 from pathlib import Path
@@ -17,8 +22,13 @@ from pydantic_settings import (
 )
 
 from app.errors import BadInput
+from app.shipped import is_checkout, shipped
 
-CONFIG_DIR = Path(__file__).resolve().parent.parent / "config"
+CONFIG_DIR = shipped("config")
+#: the environment variable that names the settings file; it is no setting itself
+FILE_VARIABLE = "TEXTBACK_CONFIG"
+#: of an installed textback
+INSTALLED_FILE = Path("/etc/textback/settings.toml")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 CommaList = Annotated[list[str], NoDecode]
@@ -29,9 +39,7 @@ _AS_JSON = re.compile(r"""\s*\[\s*["'\]]""")
 class Settings(BaseSettings):
     """Every setting, its meaning and unit. `config/settings.example.toml` lists the same names."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="TEXTBACK_", toml_file=CONFIG_DIR / "settings.toml", extra="forbid", frozen=True
-    )
+    model_config = SettingsConfigDict(env_prefix="TEXTBACK_", extra="forbid", frozen=True)
 
     #: sqlite:///data/textback.db or postgresql://user:password@host/name
     database_url: SecretStr = SecretStr("sqlite:///data/textback.db")
@@ -71,7 +79,7 @@ class Settings(BaseSettings):
     spool_limit: int = Field(1_073_741_824, ge=1_048_576)
     #: seconds between "not ready" and the last accepted connection at shutdown, so that a load balancer notices
     shutdown_delay: float = Field(0.0, ge=0)
-    #: seconds that requests and sends under way may take to end at shutdown
+    #: seconds after that delay in which requests and sends under way may end; then the process ends all the same
     shutdown_deadline: float = Field(20.0, gt=0)
     #: days that raw requests are kept; PostgreSQL drops whole months, so up to 31 days longer there
     raw_retention_days: int = Field(30, ge=1)
@@ -170,7 +178,17 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments over environment over the file."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, settings_file())
+
+
+def settings_file() -> Path:
+    """Where settings are read from; only a file that the environment names must exist (else BadInput)."""
+    named = os.environ.get(FILE_VARIABLE)
+    if not named:
+        return CONFIG_DIR / "settings.toml" if is_checkout() else INSTALLED_FILE
+    if not Path(named).is_file():
+        raise BadInput(f"{FILE_VARIABLE} names {named}, and there is no such file")
+    return Path(named)
 
 
 def load(**given: Any) -> Settings:

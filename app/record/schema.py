@@ -1,6 +1,5 @@
 """The schema's revision: brought up to date, asked for, compared. The migrations themselves stand in `migrations/`."""
 
-from pathlib import Path
 from typing import Literal
 
 import sqlalchemy as sa
@@ -10,10 +9,11 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from app.record.database import Database
+from app.shipped import shipped
 
 Standing = Literal["older", "current", "newer"]
 
-MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+MIGRATIONS = shipped("migrations")
 
 
 def head() -> str:

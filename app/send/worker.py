@@ -4,6 +4,7 @@ Three kinds of task: one claims, `send_concurrency` deliver, one marks. Whatever
 """
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -29,6 +30,8 @@ _AFTER_CONTENTION = 0.02
 _ENDS = (asyncio.CancelledError, SystemExit, KeyboardInterrupt, GeneratorExit)
 #: seconds of a lease beyond the longest that the last of a claim may wait for its turn
 _LEASE_MARGIN = 15.0
+#: seconds that marking what was sent gets at shutdown, even where the sending took all the time there was
+_MARKING = 2.0
 
 
 class Sender:
@@ -84,11 +87,12 @@ class Sender:
         self._wake.set()
         if self._claimer is None:
             return
+        end = time.monotonic() + within
         await asyncio.wait([self._claimer], timeout=within)
         self._claimer.cancel()
         self._give_back_queue()
-        await self._finish_hands(within)
-        await self._marker.stop(within)
+        await self._finish_hands(max(0.0, end - time.monotonic()))
+        await self._marker.stop(max(_MARKING, end - time.monotonic()))
         self._client.close()
 
     # --- claiming ---

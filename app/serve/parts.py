@@ -14,6 +14,7 @@ from app.record.writer import Writer
 from app.send import Client, Sender
 from app.serve.apply import Catalogue
 from app.serve.bearer import KnownTokens
+from app.serve.stopping import Stopping
 from app.settings import Settings
 from app.switchboard import Switchboard
 from app.webhook import Pack
@@ -42,7 +43,7 @@ class Parts:
     #: held while the registry is taken over
     taking_over: asyncio.Lock = field(default_factory=asyncio.Lock)
     #: set when the server is told to stop: it is not ready any more, while it still answers
-    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    stopping: Stopping = field(default_factory=Stopping)
 
     @property
     def catalogue(self) -> Catalogue:
