@@ -18,6 +18,8 @@
 | textback_outbox_oldest_seconds |                         | gauge: the age of the oldest of them                     |
 | textback_undecoded_requests    |                         | gauge: stored requests that were not understood          |
 | textback_work_list_items       |                         | gauge: items that wait for a person                      |
+| textback_restored              |                         | gauge: 1 while nobody may be sent to, because a restored |
+|                                |                         | database was not yet compared with the block lists       |
 
 The gauges are set when they are asked for. `labels(...)` costs more than the counting: keep its result where you count
 often. No label ever holds an address.
@@ -56,3 +58,4 @@ OUTBOX_WAITING = Gauge("textback_outbox_waiting", "Replies that wait or are on t
 OUTBOX_OLDEST = Gauge("textback_outbox_oldest_seconds", "The age of the oldest of them.", registry=REGISTRY)
 UNDECODED = Gauge("textback_undecoded_requests", "Stored requests not understood.", registry=REGISTRY)
 WORK_LIST = Gauge("textback_work_list_items", "Items that wait for a person.", registry=REGISTRY)
+RESTORED = Gauge("textback_restored", "1 until a restored database was compared.", registry=REGISTRY)

@@ -21,6 +21,11 @@ def head() -> str:
     return found
 
 
+def knows(revision: str) -> bool:
+    """Whether this code can bring a database of this revision to its own; one of a newer textback it does not know."""
+    return any(script.revision == revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions())
+
+
 def revision(conn: sa.Connection) -> str | None:
     """The database's revision; None for an empty one."""
     return MigrationContext.configure(conn).get_current_revision()
@@ -33,7 +38,12 @@ def is_current(database: Database) -> bool:
 
 def upgrade(database: Database, target: str = "head") -> None:
     """Bring the database to `target`."""
-    database.write_now(lambda conn: command.upgrade(_config(conn), target))
+    database.write_now(lambda conn: upgrade_in(conn, target))
+
+
+def upgrade_in(conn: sa.Connection, target: str = "head") -> None:
+    """The same inside the open transaction."""
+    command.upgrade(_config(conn), target)
 
 
 def downgrade(database: Database, target: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from app.errors import BadInput
 from app.interpret import unreachable
 from app.provider import Provider, load_provider
-from app.record import diagnosis, registry, schema
+from app.record import diagnosis, facts, registry, schema
 from app.record.database import Database
 from app.record.registry import Registered
 from app.scheme import ClientCertificateScheme, needs_secret, schemes_of, signs_url
@@ -39,6 +39,8 @@ def checkup(settings: Settings, database: Database) -> Iterator[Finding]:
         yield problem("The database does not have the revision of this textback; run: textback migrate")
         return
     yield from _clock(database)
+    if (fact := database.read_now(facts.restored)) is not None:
+        yield warning(facts.withheld(fact))
     try:
         packs, vault = load_packs(CONFIG_DIR), open_vault(settings)
         registered = database.read_now(lambda conn: registry.load(conn, vault))

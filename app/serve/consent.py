@@ -1,16 +1,18 @@
 """Consent, for the systems that send: may this person be written to, and a change by a person or system."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
+import sqlalchemy as sa
 from pydantic import Field
 
 from app.errors import BadAddress, NotReady
 from app.events import ConsentState, Standing
 from app.flow import change_by_hand
 from app.interpret import effective, may_send
-from app.record import queries
+from app.record import facts, queries
 from app.record.tokens import Scope
 from app.serve.fields import Program, RawAddress, Region, Said, person
 from app.serve.operation import Call, Operation, Params
@@ -63,6 +65,13 @@ class Consent:
 
 
 @dataclass(frozen=True, slots=True)
+class Withheld(Consent):
+    """The same where nobody may be written to for now, whatever the state says; the note says why."""
+
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
 class Unusable:
     """An address of a check that is none."""
 
@@ -74,7 +83,7 @@ class Unusable:
 class Checked:
     """One result per address, in their order."""
 
-    results: list[Consent | Unusable]
+    results: list[Withheld | Consent | Unusable]
 
 
 async def read(call: Call[ConsentParams, None]) -> Consent:
@@ -88,13 +97,8 @@ async def check(call: Call[Params, Check]) -> Checked:
     wanted = call.body
     addresses = [_person_or_fault(given, wanted.region) for given in wanted.addresses]
     known = list({address for address in addresses if isinstance(address, str)})
-    found = await call.parts.database.read(lambda conn: queries.standings(conn, wanted.program, known))
-    unknown_allowed = call.parts.settings.unknown_consent
-    return Checked(
-        results=[
-            _consent(a, wanted.program, *found[a], unknown_allowed) if isinstance(a, str) else a for a in addresses
-        ]
-    )
+    found = await _standings(call.parts, wanted.program, known)
+    return Checked(results=[found[a] if isinstance(a, str) else a for a in addresses])
 
 
 async def change(call: Call[PersonParams, WantedConsent]) -> Consent:
@@ -119,14 +123,25 @@ async def change(call: Call[PersonParams, WantedConsent]) -> Consent:
 
 
 async def _standing(parts: Parts, program: str, address: str) -> Consent:
-    found = await parts.database.read(lambda conn: queries.standings(conn, program, [address]))
-    return _consent(address, program, *found[address], parts.settings.unknown_consent)
+    return (await _standings(parts, program, [address]))[address]
 
 
-def _consent(
-    address: str, program: str, own: Standing, every: Standing, unknown_consent: Literal["allow", "deny"]
-) -> Consent:
-    standing = effective(own, every)
+async def _standings(parts: Parts, program: str, addresses: Sequence[str]) -> dict[str, Consent]:
+    unknown_consent = parts.settings.unknown_consent
+    return await parts.database.read(lambda conn: look(conn, program, addresses, unknown_consent))
+
+
+def look(
+    conn: sa.Connection, program: str, addresses: Sequence[str], unknown_consent: Literal["allow", "deny"]
+) -> dict[str, Consent]:
+    """Where each of them stands; all withheld while the database is restored and not yet compared."""
+    fact = facts.restored(conn)  # before the standings: see there
+    rows = queries.standings(conn, program, addresses)
+    found = {address: _consent(address, program, effective(*rows[address]), unknown_consent) for address in addresses}
+    return {address: _withheld(each, facts.withheld(fact)) for address, each in found.items()} if fact else found
+
+
+def _consent(address: str, program: str, standing: Standing, unknown_consent: Literal["allow", "deny"]) -> Consent:
     return Consent(
         address=address,
         program=program,
@@ -135,6 +150,10 @@ def _consent(
         cause=standing.cause or None,
         may_send=may_send(standing.state, unknown_consent),
     )
+
+
+def _withheld(found: Consent, note: str) -> Consent:
+    return Withheld(found.address, found.program, found.state, found.since, found.cause, may_send=False, note=note)
 
 
 def _person_or_fault(given: str, region: str | None) -> str | Unusable:
@@ -152,7 +171,7 @@ OPERATIONS = (
         handler=read,
         scope=Scope.CONSENT_READ,
         params=ConsentParams,
-        answer=Consent,
+        answer=Withheld | Consent,
     ),
     Operation(
         method="POST",
@@ -171,7 +190,7 @@ OPERATIONS = (
         scope=Scope.CONSENT_WRITE,
         params=PersonParams,
         body=WantedConsent,
-        answer=Consent,
+        answer=Withheld | Consent,
         problems={409: "Something later holds; the state stays."},
     ),
 )

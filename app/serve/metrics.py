@@ -10,7 +10,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from app import metrics
 from app.changes import Changes
 from app.events import Heard
-from app.record import queries
+from app.record import facts, queries
 from app.record.queries import Backlog
 from app.record.tokens import Scope
 from app.serve.operation import Call, Operation, Params, Plain
@@ -19,6 +19,7 @@ from app.serve.operation import Call, Operation, Params, Plain
 async def read(call: Call[Params, None]) -> Plain:
     """The counters as they stand, and what waits, looked up now."""
     _set_gauges(await call.parts.database.read(queries.backlog), call.parts.writer.waiting)
+    metrics.RESTORED.set(await call.parts.database.read(facts.restored) is not None)
     return Plain(generate_latest(metrics.REGISTRY), CONTENT_TYPE_PLAIN_0_0_4)
 
 
