@@ -15,6 +15,7 @@ from app.record import registry, schema
 from app.serve.apply import Applied, ApplyFile, Catalogue, read_file
 from app.serve.apply import apply as apply_to
 from app.serve.checkup import checkup
+from app.serve.commands_backup import backup, restore
 from app.serve.commands_consent import consent
 from app.serve.commands_decode import decode
 from app.serve.commands_diagnose import doctor, explain_text, replay_requests
@@ -39,7 +40,10 @@ def cli() -> None:
     """
 
 
-for command in (consent, subscribers, token, providers, verify, decode, explain_text, doctor, replay_requests):
+for command in (
+    consent, subscribers, token, providers, verify, decode, explain_text, doctor, replay_requests,
+    backup, restore,
+):  # fmt: skip
     cli.add_command(command)
 
 

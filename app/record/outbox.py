@@ -76,13 +76,15 @@ class Outcome(NamedTuple):
 
 # --- claiming -----------------------------------------------------------------------------------------------------
 
-# Default and custom replies are for people who have not opted out; of a restored database nobody knows that, so they wait
-# for the comparison with the block lists, or for their deadline. `state IN (…)` is spelt out as in the partial index, which is used only then. MATERIALIZED: the lock is taken once.
+# `state IN (…)` is spelt out as in the partial index, which is used only then. MATERIALIZED: the lock is taken once.
+# Default and custom replies are for people who have not opted out, which nobody knows of a restored database: they wait
+# until it was compared with the block lists, or for their deadline.
 _CLAIM = """
     WITH due AS MATERIALIZED (
         SELECT id, address FROM outbox
         WHERE state IN ('pending', 'sending') AND next_at <= :now AND NOT (
-            category IN ('default', 'custom') AND deadline > :now AND EXISTS (SELECT 1 FROM facts WHERE name = 'restored')
+            category IN ('default', 'custom') AND deadline > :now
+            AND EXISTS (SELECT 1 FROM facts WHERE name = 'restored')
         ) AND address NOT IN (
             SELECT address FROM outbox
             WHERE state IN ('pending', 'sending') AND next_at > :now AND state = 'sending' AND claimed_until > :now)
