@@ -19,6 +19,7 @@ from app.serve.commands_backup import backup, restore
 from app.serve.commands_consent import consent
 from app.serve.commands_decode import decode
 from app.serve.commands_diagnose import doctor, explain_text, replay_requests
+from app.serve.commands_drift import compare_lists
 from app.serve.commands_profiles import subscribers
 from app.serve.commands_providers import providers
 from app.serve.commands_token import token
@@ -42,7 +43,7 @@ def cli() -> None:
 
 for command in (
     consent, subscribers, token, providers, verify, decode, explain_text, doctor, replay_requests,
-    backup, restore,
+    backup, restore, compare_lists,
 ):  # fmt: skip
     cli.add_command(command)
 

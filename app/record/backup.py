@@ -17,8 +17,9 @@ import sqlalchemy as sa
 
 from app.errors import BadInput
 from app.record import backup_postgresql, backup_sqlite, schema, tables
-from app.record.backup_postgresql import Archive, Tools
+from app.record.backup_postgresql import Archive
 from app.record.database import Database
+from app.record.programs import Tools
 
 Kind = Literal["sqlite", "postgresql"]
 _KINDS: dict[bytes, Kind] = {b"SQLite format 3\0": "sqlite", b"PGDMP": "postgresql"}

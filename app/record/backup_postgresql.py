@@ -22,40 +22,10 @@ from sqlalchemy.dialects import postgresql
 from app.errors import BadInput
 from app.record import facts, schema, tables
 from app.record.database import Database
+from app.record.programs import Tools, complaint_in, run
 
-_MAJOR = re.compile(r"\(PostgreSQL\) (\d+)")
 _REVISION = re.compile(r"^COPY (\S+)\.alembic_version \(version_num\) FROM stdin;\n(\S+)$", re.MULTILINE)
-#: what a program says of an error may quote a row
-_NUMBER = re.compile(r"\d{6,}")
 _DUMP = ("--format=custom", "--no-owner", "--no-privileges", "--no-password")
-
-
-class Tools(NamedTuple):
-    """PostgreSQL's programs: those of a folder, or of the PATH."""
-
-    folder: Path | None = None
-
-    def named(self, name: str) -> str:
-        """Where a program is. Raises BadInput."""
-        found = shutil.which(name, path=str(self.folder) if self.folder else None)
-        if found is None:
-            where = f"in {self.folder}" if self.folder else "on the PATH"
-            raise BadInput(
-                f"There is no {name} {where}; it comes with PostgreSQL's client (Debian: postgresql-client)."
-                " Install it, or name its folder with --bin."
-            )
-        return found
-
-    def fitting(self, name: str, server: int) -> str:
-        """The same, not older than the server. Raises BadInput."""
-        path = self.named(name)
-        told = _MAJOR.search(_run([path, "--version"]))
-        if told and int(told[1]) < server:
-            raise BadInput(
-                f"{path} is of PostgreSQL {told[1]} and the server of {server}: too old to read it."
-                f" Install postgresql-client-{server}, or name its folder with --bin."
-            )
-        return path
 
 
 class Archive(NamedTuple):
@@ -77,13 +47,13 @@ class Archive(NamedTuple):
         return found[0] if found else ""
 
     def _revision(self) -> tuple[str, str] | None:
-        told = _run([self.tools.named("pg_restore"), "-a", "-t", "alembic_version", "-f", "-", str(self.file)])
+        told = run([self.tools.named("pg_restore"), "-a", "-t", "alembic_version", "-f", "-", str(self.file)])
         found = _REVISION.search(told)
         return (found[1], found[2]) if found else None
 
     def holds(self, table: str) -> bool:
         """Whether the table is in it."""
-        listed = _run([self.tools.named("pg_restore"), "--list", str(self.file)])
+        listed = run([self.tools.named("pg_restore"), "--list", str(self.file)])
         return any(f" TABLE {self.namespace} {table} " in line for line in listed.splitlines())
 
 
@@ -111,8 +81,8 @@ def back_up(url: str, target: Path, tools: Tools) -> None:
     if server.revision is None:
         raise BadInput("The database has no tables of textback, so there is nothing to back up.")
     dump, check = tools.fitting("pg_dump", server.major), tools.fitting("pg_restore", server.major)
-    _run([dump, *_DUMP, f"--schema={server.quoted}", f"--file={target}"], environment)
-    _run([check, f"--file={os.devnull}", str(target)])
+    run([dump, *_DUMP, f"--schema={server.quoted}", f"--file={target}"], environment)
+    run([check, f"--file={os.devnull}", str(target)])
 
 
 _OTHERS = sa.text(
@@ -224,7 +194,7 @@ def _play(script: _Script, archive: Archive, server: _Server, environment: Mappi
             _stop(player)
         code = player.returncode
         if code:
-            raise BadInput(f"The backup was not restored, and the database is as it was: {_error(told)}")
+            raise BadInput(f"The backup was not restored, and the database is as it was: {complaint_in(told)}")
 
 
 def _stop(player: "subprocess.Popen[bytes]") -> None:
@@ -243,7 +213,7 @@ def _feed(stdin: IO[bytes], script: _Script, unpack: Sequence[str], complaint: I
         assert unpacker.stdout is not None
         shutil.copyfileobj(unpacker.stdout, stdin, 1 << 20)
     if unpacker.returncode:
-        raise BadInput(f"The backup could not be read to its end: {_error(complaint)}")
+        raise BadInput(f"The backup could not be read to its end: {complaint_in(complaint)}")
     _say(stdin, *script.after, "COMMIT")
     stdin.close()
 
@@ -256,29 +226,6 @@ def _migrate_and_mark(conn: sa.Connection, marks: Sequence[Any]) -> None:
     schema.upgrade_in(conn)
     for statement in marks:
         conn.execute(statement)
-
-
-# --- programs -----------------------------------------------------------------------------------------------------
-
-
-def _run(words: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
-    done = subprocess.run(  # noqa: S603 - our own words, no shell
-        words, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
-    )
-    if done.returncode:
-        with tempfile.TemporaryFile() as told:
-            told.write(done.stderr)
-            raise BadInput(f"{Path(words[0]).name} failed: {_error(told)}")
-    return done.stdout.decode(errors="replace")
-
-
-def _error(told: IO[bytes]) -> str:
-    """Its first complaint, without the row that it may be about."""
-    told.seek(0)
-    lines = told.read().decode(errors="replace").splitlines()
-    first = next((line for line in lines if "error" in line.lower() or "fatal" in line.lower()), "it does not say why")
-    mend = "; that backup is of a newer PostgreSQL: name the folder of its programs with --bin"
-    return _NUMBER.sub("•••", first) + (mend if "unsupported version" in first else "")
 
 
 @contextmanager

@@ -87,9 +87,9 @@ def of_restore(source: str, now: datetime, dialect: str) -> "Sequence[sa.Insert 
 def check_off(
     conn: sa.Connection,
     listening: Iterable[Listening],
-    *,
     credential: str | None,
     program: str,
+    *,
     word: str,
     now: datetime,
 ) -> list[Listening] | None:

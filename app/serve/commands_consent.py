@@ -1,7 +1,6 @@
 """`textback consent`: look up, change, import and export consent."""
 
 import csv
-import getpass
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -21,15 +20,7 @@ from app.record.export import ConsentEntry, consent_entries
 from app.serve.consent import look
 from app.serve.consent_file import Import, checked_program, read_lines, take_in
 from app.serve.fields import person
-from app.serve.terminal import open_database, show_facts, write
-
-
-def _login() -> str:
-    try:
-        return getpass.getuser()
-    except KeyError:  # a container's number without a name
-        raise BadInput("Nobody knows who you are; say it with --actor.") from None
-
+from app.serve.terminal import login, open_database, show_facts, write
 
 _STATES = click.Choice([state.value for state in ConsentState if state is not ConsentState.UNKNOWN])
 _program = click.option("--program", default="default", show_default=True, help="The program; * is all of them.")
@@ -67,7 +58,7 @@ def get(address: str, program: str, region: str | None, as_json: bool) -> None:
 @click.argument("address")
 @click.argument("state", type=_STATES)
 @click.option("--reason", required=True, help="Why; the ledger keeps it.")
-@click.option("--actor", default=_login, help="Who; your login name unless said otherwise.")
+@click.option("--actor", default=login, help="Who; your login name unless said otherwise.")
 @_program
 @_region
 @_json
@@ -100,7 +91,7 @@ def change(
 
 @consent.command("import")
 @click.argument("file", type=click.File("r", encoding="utf-8-sig"))
-@click.option("--actor", default=_login, help="Who imports; your login name unless said otherwise.")
+@click.option("--actor", default=login, help="Who imports; your login name unless said otherwise.")
 @_program
 @_region
 def take(file: TextIO, actor: str, program: str, region: str | None) -> None:
