@@ -1,6 +1,7 @@
 """`textback consent`: look up, change, import and export consent."""
 
 import csv
+import getpass
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -20,7 +21,16 @@ from app.record.export import ConsentEntry, consent_entries
 from app.serve.consent import look
 from app.serve.consent_file import Import, checked_program, read_lines, take_in
 from app.serve.fields import person
-from app.serve.terminal import login, open_database, show_facts, write
+from app.serve.terminal import open_database, show_facts, write
+
+
+def login() -> str:
+    """Who runs this command. Raises BadInput."""
+    try:
+        return getpass.getuser()
+    except KeyError:  # a container's number without a name
+        raise BadInput("Nobody knows who you are; say it with --actor.") from None
+
 
 _STATES = click.Choice([state.value for state in ConsentState if state is not ConsentState.UNKNOWN])
 _program = click.option("--program", default="default", show_default=True, help="The program; * is all of them.")

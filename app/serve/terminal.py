@@ -1,7 +1,6 @@
 """What all commands share: how they open the database, how a fault is told, how a table is shown."""
 
 import asyncio
-import getpass
 import re
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
@@ -91,14 +90,6 @@ def write(database: Database, story: Callable[[Writer], Coroutine[Any, Any, T]])
             await writer.stop()
 
     return asyncio.run(run())
-
-
-def login() -> str:
-    """Who runs the command. Raises BadInput where nobody knows."""
-    try:
-        return getpass.getuser()
-    except KeyError:  # a container's number without a name
-        raise BadInput("Nobody knows who you are; say it with --actor.") from None
 
 
 def printable(text: str) -> str:
