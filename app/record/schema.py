@@ -38,12 +38,7 @@ def is_current(database: Database) -> bool:
 
 def upgrade(database: Database, target: str = "head") -> None:
     """Bring the database to `target`."""
-    database.write_now(lambda conn: upgrade_in(conn, target))
-
-
-def upgrade_in(conn: sa.Connection, target: str = "head") -> None:
-    """The same inside the open transaction."""
-    command.upgrade(_config(conn), target)
+    database.write_now(lambda conn: command.upgrade(_config(conn), target))
 
 
 def downgrade(database: Database, target: str) -> None:
@@ -54,6 +49,11 @@ def downgrade(database: Database, target: str) -> None:
 def check(database: Database) -> None:
     """Raise where tables and migrations differ."""
     database.read_now(lambda conn: command.check(_config(conn)))
+
+
+def upgrade_in(conn: sa.Connection) -> None:
+    """Bring the database to the newest revision inside the open transaction."""
+    command.upgrade(_config(conn), "head")
 
 
 def _config(conn: sa.Connection) -> Config:
