@@ -237,6 +237,45 @@ def test_a_sqlite_file_that_another_program_has_open_is_not_replaced(sqlite_temp
             restore(url, made.file, replace=True)
 
 
+def test_tables_of_something_else_are_never_dropped(postgres_server: str, tmp_path: Path) -> None:
+    made = back_up(f"{postgres_server}/template_textback", tmp_path / "x.backup", BIN)
+    name = f"r{uuid.uuid4().hex}"
+    with psycopg.connect(f"{postgres_server}/postgres", autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {name}")
+    with psycopg.connect(f"{postgres_server}/{name}", autocommit=True) as conn:
+        conn.execute("CREATE TABLE messages AS SELECT 'precious' AS text")
+
+        with pytest.raises(BadInput, match="tables of something else"):
+            restore(f"{postgres_server}/{name}", made.file, replace=True, tools=BIN)
+
+        assert conn.execute("SELECT text FROM messages").fetchall() == [("precious",)]
+
+
+def test_a_restore_that_postgresql_breaks_off_leaves_what_was_there(postgres_server: str, tmp_path: Path) -> None:
+    """A server that takes no new table: everything had been dropped in that transaction, and is there again."""
+    name = f"r{uuid.uuid4().hex}"
+    url = f"{postgres_server}/{name}"
+    with psycopg.connect(f"{postgres_server}/postgres", autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {name} TEMPLATE template_textback STRATEGY file_copy")
+    made = back_up(url, tmp_path / "x.backup", BIN)
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute("INSERT INTO facts VALUES ('mine', 'precious +14155550100', now())")
+        conn.execute(
+            "CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE EXCEPTION 'no new view, says 14155550100'; END $$"
+        )
+        conn.execute(
+            "CREATE EVENT TRIGGER refuse ON ddl_command_start WHEN TAG IN ('CREATE VIEW') EXECUTE FUNCTION refuse()"
+        )
+
+    with pytest.raises(BadInput, match=r"not restored, and the database is as it was: .*no new view, says •••"):
+        restore(url, made.file, replace=True, tools=BIN)
+
+    with psycopg.connect(url) as conn:
+        assert conn.execute("SELECT name FROM facts").fetchall() == [("mine",)]
+        assert conn.execute("SELECT count(*) FROM current_consent").fetchone() == (0,)
+
+
 def test_a_file_that_is_there_is_never_overwritten_and_nothing_half_written_stays(
     database_url: str, tmp_path: Path
 ) -> None:

@@ -138,6 +138,8 @@ def _refuse(server: _Server, archive: Archive, *, replace: bool) -> None:
             f"The backup is of the schema {archive.namespace}, and the database's user works in {server.quoted};"
             " set its search_path to that schema."
         )
+    if server.tables and server.revision is None:
+        raise BadInput("The database holds tables of something else; give textback a database of its own.")
     if server.tables and not replace:
         raise BadInput(
             "The database is not empty; restore into a new one, or say --replace: what textback has in it is then"
