@@ -15,10 +15,12 @@ from app.record import registry, schema
 from app.serve.apply import Applied, ApplyFile, Catalogue, read_file
 from app.serve.apply import apply as apply_to
 from app.serve.checkup import checkup
+from app.serve.commands_backup import backup, restore
 from app.serve.commands_consent import consent
 from app.serve.commands_dead_letters import dead_letters
 from app.serve.commands_decode import decode
 from app.serve.commands_diagnose import doctor, explain_text, replay_requests
+from app.serve.commands_drift import compare_lists
 from app.serve.commands_erasure import erase_person
 from app.serve.commands_evidence import evidence
 from app.serve.commands_ledger import ledger
@@ -47,7 +49,7 @@ def cli() -> None:
 
 for command in (
     consent, subscribers, token, providers, verify, decode, explain_text, doctor, replay_requests, ledger, evidence,
-    erase_person, dead_letters, spool,
+    erase_person, dead_letters, spool, backup, restore, compare_lists,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -27,6 +27,8 @@
 | textback_dead_letters          | kind                    | gauge: what ended without having done its work (see      |
 |                                |                         | `record.dead_letters`); kind: reply, request, item       |
 | textback_dead_letters_oldest_seconds | kind              | gauge: the age of the oldest of them; 0: there are none  |
+| textback_restored              |                         | gauge: 1 while nobody may be sent to, because a restored |
+|                                |                         | database was not yet compared with the block lists       |
 
 The gauges are set when they are asked for. `labels(...)` costs more than the counting: keep its result where you count
 often. No label ever holds an address.
@@ -76,3 +78,4 @@ DEAD_LETTERS = Gauge("textback_dead_letters", "What ended without having done it
 DEAD_LETTERS_OLDEST = Gauge(
     "textback_dead_letters_oldest_seconds", "The age of the oldest of them.", ["kind"], registry=REGISTRY
 )
+RESTORED = Gauge("textback_restored", "1 until a restored database was compared.", registry=REGISTRY)

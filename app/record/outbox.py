@@ -78,10 +78,15 @@ class Outcome(NamedTuple):
 # --- claiming -----------------------------------------------------------------------------------------------------
 
 # `state IN (…)` is spelt out as in the partial index, which is used only then. MATERIALIZED: the lock is taken once.
+# Default and custom replies are for people who have not opted out, which nobody knows of a restored database: they wait
+# until it was compared with the block lists, or for their deadline.
 _CLAIM = """
     WITH due AS MATERIALIZED (
         SELECT id, address FROM outbox
-        WHERE state IN ('pending', 'sending') AND next_at <= :now AND address NOT IN (
+        WHERE state IN ('pending', 'sending') AND next_at <= :now AND NOT (
+            category IN ('default', 'custom') AND deadline > :now
+            AND EXISTS (SELECT 1 FROM facts WHERE name = 'restored')
+        ) AND address NOT IN (
             SELECT address FROM outbox
             WHERE state IN ('pending', 'sending') AND next_at > :now AND state = 'sending' AND claimed_until > :now)
         ORDER BY next_at LIMIT :limit {lock})

@@ -24,6 +24,11 @@ def head() -> str:
     return found
 
 
+def knows(revision: str) -> bool:
+    """Whether this code can bring a database of this revision to its own; one of a newer textback it does not know."""
+    return any(script.revision == revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions())
+
+
 def revision(conn: sa.Connection) -> str | None:
     """The database's revision; None for an empty one."""
     return MigrationContext.configure(conn).get_current_revision()
@@ -63,6 +68,11 @@ def downgrade(database: Database, target: str) -> None:
 def check(database: Database) -> None:
     """Raise where tables and migrations differ."""
     database.direct_now(lambda conn: command.check(_config(conn)))
+
+
+def upgrade_in(conn: sa.Connection) -> None:
+    """Bring the database to the newest revision inside the open transaction."""
+    command.upgrade(_config(conn), "head")
 
 
 def _config(conn: sa.Connection) -> Config:

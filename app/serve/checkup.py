@@ -13,7 +13,7 @@ from pathlib import Path
 from app.errors import BadInput
 from app.interpret import unreachable
 from app.provider import Provider, load_provider
-from app.record import diagnosis, evidence_key, people, registry, schema
+from app.record import diagnosis, evidence_key, facts, people, registry, schema
 from app.record.database import Database
 from app.record.registry import Registered
 from app.record.spool import Spool
@@ -47,6 +47,8 @@ def checkup(settings: Settings, database: Database) -> Iterator[Finding]:
     yield from _spool(settings, database)
     if settings.evidence_key is None:
         yield warning(f"The ledger is not sealed, so it cannot prove that nobody changed it. {evidence_key.MISSING}")
+    if (fact := database.read_now(facts.restored)) is not None:
+        yield warning(facts.withheld(fact))
     try:
         database.read_now(people.require_key)
         packs, vault = load_packs(CONFIG_DIR), open_vault(settings)

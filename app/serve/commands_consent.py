@@ -3,8 +3,9 @@
 import csv
 import getpass
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 import click
 import orjson
@@ -15,11 +16,10 @@ from app.address import mask
 from app.errors import BadInput
 from app.events import ConsentState
 from app.flow import change_by_hand
-from app.interpret import effective, may_send
-from app.record import queries
 from app.record.database import Database
 from app.record.export import ConsentEntry, consent_entries
 from app.record.standings import suppressed_people
+from app.serve.consent import look
 from app.serve.consent_file import Import, checked_program, read_lines, take_in
 from app.serve.fields import person
 from app.serve.terminal import open_database, show_facts, write
@@ -157,17 +157,10 @@ async def _record(writer: Any, heard: Any) -> Any:
     return await writer.record(heard)
 
 
-def _standing(database: Database, address: str, program: str, unknown_consent: str) -> dict[str, Any]:
-    rows = database.read_now(lambda conn: queries.standings(conn, program, [address]))
-    standing = effective(*rows[address])
-    return {
-        "address": address,
-        "program": program,
-        "state": standing.state.value,
-        "since": standing.since,
-        "cause": standing.cause or None,
-        "may_send": may_send(standing.state, unknown_consent),
-    }
+def _standing(
+    database: Database, address: str, program: str, unknown_consent: Literal["allow", "deny"]
+) -> dict[str, Any]:
+    return asdict(database.read_now(lambda conn: look(conn, program, [address], unknown_consent))[address])
 
 
 def _print(found: dict[str, Any], *, as_json: bool) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
+import sqlalchemy as sa
 from pydantic import Field
 from sqlalchemy.exc import OperationalError
 
@@ -12,7 +13,7 @@ from app.errors import BadAddress, NotReady, StoreUnavailable
 from app.events import Cause, ConsentState, Standing
 from app.flow import change_by_hand
 from app.interpret import effective, may_send
-from app.record import queries
+from app.record import facts, queries
 from app.record.tokens import Scope
 from app.serve.fields import Program, RawAddress, Region, Said, person
 from app.serve.operation import Call, Operation, Params
@@ -67,6 +68,13 @@ class Consent:
 
 
 @dataclass(frozen=True, slots=True)
+class Withheld(Consent):
+    """The same where nobody may be written to for now, whatever the state says; the note says why."""
+
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
 class Unusable:
     """An address of a check that is none."""
 
@@ -78,7 +86,7 @@ class Unusable:
 class Checked:
     """One result per address, in their order."""
 
-    results: list[Consent | Unusable]
+    results: list[Withheld | Consent | Unusable]
 
 
 async def read(call: Call[ConsentParams, None]) -> Consent:
@@ -134,16 +142,16 @@ async def _standings(parts: Parts, program: str, addresses: Sequence[str]) -> di
         return out
     if parts.intake.away_since:
         raise _away(_UNREACHABLE)
+    unknown = parts.settings.unknown_consent
     try:
         found = await parts.database.read(
-            lambda conn: queries.standings(conn, program, unsaid), within=parts.settings.outage_after
+            lambda conn: look(conn, program, unsaid, unknown), within=parts.settings.outage_after
         )
     except StoreUnavailable as error:
         raise _away(str(error)) from None
     except OperationalError:
         raise _away(_UNREACHABLE) from None
-    unknown = parts.settings.unknown_consent
-    return out | {address: _consent(address, program, *rows, unknown) for address, rows in found.items()}
+    return out | found
 
 
 def _spooled(address: str, program: str, at: datetime) -> Consent:
@@ -159,10 +167,17 @@ def _away(why: str) -> Problem:
     )
 
 
-def _consent(
-    address: str, program: str, own: Standing, every: Standing, unknown_consent: Literal["allow", "deny"]
-) -> Consent:
-    standing = effective(own, every)
+def look(
+    conn: sa.Connection, program: str, addresses: Sequence[str], unknown_consent: Literal["allow", "deny"]
+) -> dict[str, Consent]:
+    """Where each of them stands; all withheld while the database is restored and not yet compared."""
+    fact = facts.restored(conn)  # before the standings: see there
+    rows = queries.standings(conn, program, addresses)
+    found = {address: _consent(address, program, effective(*rows[address]), unknown_consent) for address in addresses}
+    return {address: _withheld(each, facts.withheld(fact)) for address, each in found.items()} if fact else found
+
+
+def _consent(address: str, program: str, standing: Standing, unknown_consent: Literal["allow", "deny"]) -> Consent:
     return Consent(
         address=address,
         program=program,
@@ -171,6 +186,10 @@ def _consent(
         cause=standing.cause or None,
         may_send=may_send(standing.state, unknown_consent),
     )
+
+
+def _withheld(found: Consent, note: str) -> Consent:
+    return Withheld(found.address, found.program, found.state, found.since, found.cause, may_send=False, note=note)
 
 
 def _person_or_fault(given: str, region: str | None) -> str | Unusable:
@@ -188,7 +207,7 @@ OPERATIONS = (
         handler=read,
         scope=Scope.CONSENT_READ,
         params=ConsentParams,
-        answer=Consent,
+        answer=Withheld | Consent,
     ),
     Operation(
         method="POST",
@@ -207,7 +226,7 @@ OPERATIONS = (
         scope=Scope.CONSENT_WRITE,
         params=PersonParams,
         body=WantedConsent,
-        answer=Consent,
+        answer=Withheld | Consent,
         problems={409: "Something later holds; the state stays."},
     ),
 )

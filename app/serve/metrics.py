@@ -12,7 +12,7 @@ from app import metrics
 from app.changes import Changes
 from app.errors import StoreUnavailable
 from app.events import Heard
-from app.record import dead_letters, queries, seals
+from app.record import dead_letters, facts, queries, seals
 from app.record.dead_letters import Kind, Tally
 from app.record.ids import moment_of
 from app.record.intake import Intake
@@ -36,6 +36,7 @@ async def read(call: Call[Params, None]) -> Plain:
 async def _look_up(parts: Parts) -> None:
     _set_gauges(await parts.database.read(queries.backlog))
     _set_dead_letters(await parts.database.read(dead_letters.tallies))
+    metrics.RESTORED.set(await parts.database.read(facts.restored) is not None)
     if parts.settings.evidence_key:
         _set_unsealed(await parts.database.read(seals.oldest_unsealed))
 

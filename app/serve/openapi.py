@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from types import UnionType
 from typing import Any, NamedTuple
 
 import orjson
@@ -56,7 +57,7 @@ class _References(NamedTuple):
     def request(self, kind: type[object]) -> Tree:
         return self.by_type[kind, "validation"]
 
-    def answer(self, kind: type[object]) -> Tree:
+    def answer(self, kind: type[object] | UnionType) -> Tree:
         return self.by_type[kind, "serialization"]
 
 

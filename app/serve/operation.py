@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from types import UnionType
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -56,7 +57,7 @@ class Operation:
     #: None: anybody
     scope: Scope | None
     #: None: an empty answer, or one that is not JSON (`media_type`)
-    answer: type[object] | None = None
+    answer: type[object] | UnionType | None = None
     params: type[Params] = Params
     body: type[BaseModel] | None = None
     status: int = 200
