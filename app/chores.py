@@ -8,7 +8,7 @@ from functools import partial
 
 from app.accept.quarantine import PER_WEBHOOK, Quarantine
 from app.flow import hear_overdue
-from app.record import housekeeping, partitions, pieces, registry
+from app.record import diagnosis, housekeeping, partitions, pieces, registry
 from app.record.listening import News
 from app.send import complain
 from app.serve.parts import Parts
@@ -77,7 +77,7 @@ async def forget_what_is_old(parts: Parts) -> None:
             await _see_to_months(parts)
         for act in acts:
             with _patiently("what is old could not be deleted"):
-                await _until_done(partial(parts.writer.run, partial(act, now=datetime.now(UTC))))
+                await _until_done(partial(parts.writer.run, partial(act, now=await _now(parts))))
         await asyncio.sleep(_RETENTION_EVERY)
 
 
@@ -85,7 +85,13 @@ async def _see_to_months(parts: Parts) -> None:
     if parts.database.dialect == "sqlite":
         return
     for act in (partitions.ensure, partial(partitions.drop_old, days=_days(parts.settings))):
-        await _until_done(partial(parts.database.apart, partial(act, now=datetime.now(UTC))))
+        await _until_done(partial(parts.database.apart, partial(act, now=await _now(parts))))
+
+
+async def _now(parts: Parts) -> datetime:
+    """By the slower of two clocks, where the database has its own: one that runs ahead would forget too much."""
+    ours, theirs = datetime.now(UTC), await parts.database.read(diagnosis.database_time)
+    return min(ours, theirs or ours)
 
 
 def _days(settings: Settings) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
+import pytest
 import sqlalchemy as sa
 
 from app import chores
@@ -78,3 +79,13 @@ def test_a_running_server_makes_room_for_the_months_to_come(database: Database, 
         served.run(chores._see_to_months(served.parts))
 
     assert database.read_now(lambda conn: partitions.listed(conn, "receipts"))[-1] == last
+
+
+def test_a_clock_that_runs_ahead_of_the_database_forgets_nothing(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = datetime.now(UTC) - timedelta(days=300)
+    monkeypatch.setattr(chores.diagnosis, "database_time", lambda _conn: theirs)
+
+    with serving(database_url) as served:
+        assert served.run(chores._now(served.parts)) == theirs

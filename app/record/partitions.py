@@ -31,7 +31,7 @@ _LIST = sa.text(
     "SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
     "WHERE i.inhparent = CAST(:table AS regclass) AND NOT i.inhdetachpending"
 )
-_BOUND = re.compile(r"FROM \('?(\w+)'?\) TO \('?(\w+)'?\)")
+_BOUND = re.compile(r"FROM \('?([-\w]+)'?\) TO \('?([-\w]+)'?\)")
 #: SQLSTATEs: no lock in time, deadlock
 _LATER = ("55P03", "40P01")
 
