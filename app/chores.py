@@ -4,17 +4,16 @@ Follow the registry, keep refusals, forget, decide what hangs, seal the ledger.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 
-import sqlalchemy as sa
 import structlog
 
 from app.accept.quarantine import PER_WEBHOOK, Quarantine
 from app.flow import hear_overdue
-from app.record import evidence_key, housekeeping, ids, partitions, pieces, registry, seals
+from app.record import diagnosis, evidence_key, housekeeping, ids, partitions, pieces, registry, seals
 from app.record.listening import News
 from app.record.settled import floor, settled
 from app.send import complain
@@ -84,26 +83,41 @@ async def forget_what_is_old(parts: Parts) -> None:
     """Delete what its retention has ended for, and make room for the months to come."""
     acts = _forgetting(parts.settings)
     while True:
+        with _patiently("the months could not be seen to"):
+            await _see_to_months(parts)
         for act in acts:
             with _patiently("what is old could not be deleted"):
-                await _until_done(parts, partial(act, now=datetime.now(UTC)))
+                await _until_done(partial(parts.writer.run, partial(act, now=await _now(parts))))
         await asyncio.sleep(_RETENTION_EVERY)
+
+
+async def _see_to_months(parts: Parts) -> None:
+    if parts.database.dialect == "sqlite":
+        return
+    for act in (partitions.ensure, partial(partitions.drop_old, days=_days(parts.settings))):
+        await _until_done(partial(parts.database.apart, partial(act, now=await _now(parts))))
+
+
+async def _now(parts: Parts) -> datetime:
+    """By the slower of two clocks, where the database has its own: one that runs ahead would forget too much."""
+    ours, theirs = datetime.now(UTC), await parts.database.read(diagnosis.database_time)
+    return min(ours, theirs or ours)
+
+
+def _days(settings: Settings) -> dict[str, int]:
+    return {
+        "raw_requests": settings.raw_retention_days,
+        "inbound_messages": settings.inbound_retention_days,
+        "receipts": settings.receipts_retention_days,
+    }
 
 
 def _forgetting(settings: Settings) -> Sequence[Callable[..., int]]:
     """Each is done again until it says 0."""
-    raw, inbound, receipts = (
-        settings.raw_retention_days,
-        settings.inbound_retention_days,
-        settings.receipts_retention_days,
-    )
-    days = {"raw_requests": raw, "inbound_messages": inbound, "receipts": receipts}
-    days_of_rows = {**days, "outbox": inbound, "messages": receipts}
+    kept = {"outbox": settings.inbound_retention_days, "messages": settings.receipts_retention_days}
     return (
-        partitions.ensure,
-        partial(partitions.drop_old, days=days),
-        *(partial(housekeeping.drop_old, table=table, days=kept) for table, kept in days_of_rows.items()),
-        partial(pieces.drop_old, days=raw),
+        *(partial(housekeeping.drop_old, table=table, days=days) for table, days in (_days(settings) | kept).items()),
+        partial(pieces.drop_old, days=settings.raw_retention_days),
         housekeeping.drop_passing_keys,
         partial(housekeeping.OldKeys().drop_some, days=settings.key_retention_days),
     )
@@ -152,9 +166,9 @@ async def _seal_some(parts: Parts, key: bytes) -> bool:
     return found is not None and await parts.writer.run(lambda conn: seals.add(conn, *found))
 
 
-async def _until_done(parts: Parts, drop_some: Callable[[sa.Connection], int]) -> None:
-    """Delete bit by bit, with a pause between, so that no event waits behind a large delete."""
-    while await parts.writer.run(drop_some):  # noqa: ASYNC110 - nothing tells us when events pause
+async def _until_done(do_some: Callable[[], Awaitable[int]]) -> None:
+    """Bit by bit, with a pause between, so that no event waits behind something large."""
+    while await do_some():  # noqa: ASYNC110 - nothing tells us when events pause
         await asyncio.sleep(0.05)
 
 

@@ -80,6 +80,15 @@ class Database:
             loop.call_later(within, call.cut)  # nobody waits any more, but the thread may hang
             raise
 
+    async def apart(self, act: Callable[[sa.Connection], T], *, within: float = READ_WITHIN) -> T:
+        """Run `act` like a question, in a transaction of its own, and commit it.
+
+        For what must not share a transaction with events: changes of PostgreSQL's partitions. Never in SQLite, which
+        has one writer.
+        """
+        assert self.dialect == "postgresql", "SQLite has one writer"
+        return await self.read(act, within=within)
+
     def read_now(self, question: Callable[[sa.Connection], T]) -> T:
         """The answer of `question`, in this thread and however long it takes; for the command line."""
         return self._ask(partial(_unhurried, act=question), _Call(self._reading))

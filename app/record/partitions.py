@@ -3,10 +3,12 @@
 Ids tell the time, so a partition is a range of ids. Months are made ahead; an id of no month (a clock that was wrong, a
 chore that never ran) lands in the default partition, and no insert ever fails for want of a month. Each change of a
 partition waits only a moment for its lock, because everybody else queues behind it, and is tried again at the next run.
+It has a transaction of its own, one for each month: in one with events, these would hold people whom another node waits
+for, while that node holds the tables.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import NamedTuple
@@ -29,7 +31,7 @@ _LIST = sa.text(
     "SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
     "WHERE i.inhparent = CAST(:table AS regclass) AND NOT i.inhdetachpending"
 )
-_BOUND = re.compile(r"FROM \('?(\w+)'?\) TO \('?(\w+)'?\)")
+_BOUND = re.compile(r"FROM \('?([-\w]+)'?\) TO \('?([-\w]+)'?\)")
 #: SQLSTATEs: no lock in time, deadlock
 _LATER = ("55P03", "40P01")
 
@@ -50,22 +52,22 @@ def listed(conn: sa.Connection, table: str) -> list[Partition]:
 
 
 def ensure(conn: sa.Connection, now: datetime) -> int:
-    """Make the partitions of this month and the next three where they are missing; how many were made."""
+    """Make one missing partition of this month or the next three; 0 when none is, or somebody is in the way."""
     if conn.dialect.name == "sqlite" or not conn.execute(_ALONE).scalar_one():
         return 0
-    return sum(_made(conn, table, month) for table in TABLES for month in _missing(conn, table, now))
+    missing = ((table, month) for table in TABLES for month in _missing(conn, table, now))
+    return next((_changed(conn, partial(_make, table=table, month=month)) for table, month in missing), 0)
 
 
 def drop_old(conn: sa.Connection, now: datetime, days: Mapping[str, int]) -> int:
-    """Drop a month of each table that is past its days; how many. Undecoded requests move to the default partition."""
+    """Drop one month that is past the days of its table; 0 when none is, or somebody is in the way.
+
+    Undecoded requests move to the default partition.
+    """
     if conn.dialect.name == "sqlite" or not conn.execute(_ALONE).scalar_one():
         return 0
-    dropped = 0
-    for table in TABLES:
-        past = first_id_at(now - timedelta(days=days[table]))
-        old_ones = [each for each in listed(conn, table) if each.end <= past]
-        dropped += any(_changed(conn, partial(_drop, table=table, old=old)) for old in old_ones)
-    return dropped
+    old = ((table, month) for table in TABLES for month in _past(conn, table, now - timedelta(days=days[table])))
+    return next((_changed(conn, partial(_drop, table=table, old=month)) for table, month in old), 0)
 
 
 # --- making -------------------------------------------------------------------------------------------------------
@@ -88,11 +90,7 @@ def _first_day(now: datetime, ahead: int) -> datetime:
     return datetime(count // 12, count % 12 + 1, 1, tzinfo=UTC)
 
 
-def _made(conn: sa.Connection, table: str, month: Partition) -> int:
-    return _changed(conn, partial(_make, table=table, month=month))
-
-
-def _make(conn: sa.Connection, table: str, month: Partition) -> bool:
+def _make(conn: sa.Connection, table: str, month: Partition) -> None:
     """Attached, not created in place: that would lock out everybody who reads or writes the whole table."""
     name, start, end = month
     run = conn.exec_driver_sql
@@ -103,23 +101,27 @@ def _make(conn: sa.Connection, table: str, month: Partition) -> bool:
         f"WITH moved AS (DELETE FROM {table}_default WHERE {within} RETURNING *) INSERT INTO {name} SELECT * FROM moved"
     )
     run(f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ({start}) TO ({end})")
-    return True
 
 
 # --- dropping -----------------------------------------------------------------------------------------------------
 
 
-def _drop(conn: sa.Connection, table: str, old: Partition) -> bool:
+def _past(conn: sa.Connection, table: str, moment: datetime) -> Iterator[Partition]:
+    for month in listed(conn, table):
+        if month.end > first_id_at(moment):
+            return
+        if table == "raw_requests" and _too_many(conn, month):
+            log.warning("a month of raw requests is kept: too many are undecoded; mend, then replay", name=month.name)
+        else:
+            yield month
+
+
+def _drop(conn: sa.Connection, table: str, old: Partition) -> None:
     run = conn.exec_driver_sql
-    keeps = table == "raw_requests"
-    if keeps and _too_many(conn, old):
-        log.warning("a month of raw requests is kept: too many of them are undecoded; mend, then replay", name=old.name)
-        return False
     run(f"ALTER TABLE {table} DETACH PARTITION {old.name}")
-    if keeps:
+    if table == "raw_requests":
         run(f"INSERT INTO {table}_default SELECT * FROM {old.name} WHERE reading = 'undecoded'")
     run(f"DROP TABLE {old.name}")
-    return True
 
 
 def _too_many(conn: sa.Connection, old: Partition) -> bool:
@@ -128,19 +130,19 @@ def _too_many(conn: sa.Connection, old: Partition) -> bool:
     return count > _KEEP_AT_MOST
 
 
-def _changed(conn: sa.Connection, change: Callable[[sa.Connection], bool]) -> int:
+def _changed(conn: sa.Connection, change: Callable[[sa.Connection], None]) -> int:
     """1 where the change was made. It undoes only itself: whatever is written in the same transaction stays."""
     before = conn.exec_driver_sql("SHOW lock_timeout").scalar_one()
     try:
         with conn.begin_nested():
             conn.exec_driver_sql(f"SET LOCAL lock_timeout = '{_PATIENCE}'")
-            made = change(conn)
+            change(conn)
             conn.exec_driver_sql(f"SET LOCAL lock_timeout = '{before}'")
     except OperationalError as error:
         if getattr(error.orig, "sqlstate", None) not in _LATER:
             raise
         return 0
-    return int(made)
+    return 1
 
 
 def _number(text: str) -> int:
