@@ -1,21 +1,25 @@
 """`textback ledger verify` and `head`, against an administrator who gets at the tables."""
 
+import hmac
 import json
 import threading
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import sqlalchemy as sa
 
 from app.errors import BadInput
 from app.record import seals
 from app.record.database import Database
+from app.record.evidence_key import PEOPLE, derive
+from app.record.tables import erasures
 from app.serve.commands_ledger import LedgerHead, head_of
 from app.serve.ledger_chain import Found
 from app.serve.ledger_check import check_ledger
-from tests.commands import Run, runner
-from tests.heard import ALICE
-from tests.sealing import KEY, STORY, ids_of, record, seal, sealed, tamper
+from tests.commands import EVIDENCE_KEY, Run, runner
+from tests.heard import ALICE, NOON
+from tests.sealing import STORY, ids_of, record, seal, sealed, tamper
 
 
 @pytest.fixture
@@ -24,7 +28,7 @@ def run(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> R
 
 
 def found(database: Database, *exported: LedgerHead) -> list[Found]:
-    return check_ledger(database, KEY, exported).found
+    return check_ledger(database, EVIDENCE_KEY, exported).found
 
 
 class Case(NamedTuple):
@@ -257,6 +261,22 @@ def test_an_erased_person_leaves_entries_without_evidence_and_no_alarm(run: Run,
     assert result.exit_code == 0
     assert "4 of all 6 with their evidence" in result.stdout
     assert "Note: 2 entries have no evidence any more: their people were erased." in result.stdout
+
+
+def test_an_erasure_that_was_broken_off_is_told_of_and_no_alarm(run: Run, database: Database) -> None:
+    """Consent goes first, and the evidence afterwards, bit by bit."""
+    sealed(database)
+    person = hmac.digest(derive(EVIDENCE_KEY, PEOPLE), ALICE.encode(), "sha256").hex()
+    row = {"id": 1, "person": person, "actor": "dora", "reason": "asked", "erased_at": NOON}
+    tamper(database, f"DELETE FROM consent WHERE address = '{ALICE}'")
+    alarmed = run("ledger", "verify")
+    database.write_now(lambda conn: conn.execute(sa.insert(erasures), [row]))
+
+    result = run("ledger", "verify")
+
+    assert (alarmed.exit_code, "is gone, though the ledger has an entry" in alarmed.stdout) == (1, True)
+    assert result.exit_code == 0
+    assert "Note: 1 person is being erased, or the erasure was broken off" in result.stdout
 
 
 # --- the commands -------------------------------------------------------------------------------------------------
