@@ -305,6 +305,31 @@ def test_a_transaction_of_another_role_that_may_not_be_seen_stops_the_seals(on_p
     assert own == allowed.open_since
 
 
+def test_who_may_only_read_holds_nothing_back_and_who_may_take_on_a_writing_role_does(on_postgres: Database) -> None:
+    record(on_postgres)
+    names = [f"r{ids.new_id()}" for _ in range(4)]
+    textback, reader, writer, both = names
+    url = on_postgres.url
+    with psycopg.connect(plain(on_postgres), autocommit=True) as admin:
+        for name in names:
+            admin.execute(f"CREATE ROLE {name} LOGIN NOINHERIT")
+        admin.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {textback}, {reader}")
+        admin.execute(f"GRANT INSERT ON ledger TO {textback}, {writer}")
+        admin.execute(f"GRANT {writer} TO {both}")
+    ours = Database(url.set(username=textback).render_as_string(hide_password=False))
+    told = []
+    for name in (reader, writer, both):
+        with psycopg.connect(plain(on_postgres).replace("postgres@", f"{name}@")) as other:
+            other.execute("SELECT 1")
+            told.append(ours.write_now(settled.settled).problem)
+    ours.close()
+    with psycopg.connect(plain(on_postgres), autocommit=True) as admin:
+        admin.execute(f"DROP OWNED BY {', '.join(names)}")
+        admin.execute(f"DROP ROLE {', '.join(names)}")
+
+    assert told == ["", settled.HIDDEN, settled.HIDDEN]
+
+
 def test_a_session_that_keeps_no_times_stops_the_seals(on_postgres: Database) -> None:
     record(on_postgres)
     with psycopg.connect(plain(on_postgres), options="-c track_activities=off") as silent:
