@@ -115,7 +115,11 @@ def test_a_stop_is_told_from_the_raw_request_to_the_delivered_confirmation(story
     basis = event["evidence"]
     assert (basis["text"], basis["normal"], basis["keyword"], basis["actor"]) == ("Stop.", "stop", "STOP", "subscriber")
     assert basis["signature"] == found["requests"][0]["signature"] != ""
-    assert (event["commitment_fits"], event["seal"], event["id"]) == (True, None, found["consent"][0]["ledger_id"])
+    assert (event["commitment_fits"], event["seal"], event["effective_at"]) == (
+        True,
+        None,
+        found["consent"][0]["as_of"],
+    )
     assert (message["text"], message["provider_id"], message["outbox_id"]) == ("Stop.", "in-1", reply["id"])
     assert (reply["state"], reply["attempts"], reply["text"]) == ("sent", 1, basis["reply_text"])
     assert (sent["provider_id"], sent["status"], [each["status"] for each in sent["receipts"]]) == (

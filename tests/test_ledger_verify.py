@@ -1,21 +1,28 @@
 """`textback ledger verify` and `head`, against an administrator who gets at the tables."""
 
+import hmac
+import itertools
 import json
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import sqlalchemy as sa
 
 from app.errors import BadInput
 from app.record import seals
 from app.record.database import Database
+from app.record.evidence_key import PEOPLE, derive
+from app.record.tables import erasures
 from app.serve.commands_ledger import LedgerHead, head_of
 from app.serve.ledger_chain import Found
 from app.serve.ledger_check import check_ledger
-from tests.commands import Run, runner
-from tests.heard import ALICE
-from tests.sealing import KEY, STORY, ids_of, record, seal, sealed, tamper
+from tests.commands import EVIDENCE_KEY, Run, runner
+from tests.conftest import KINDS, fresh_database
+from tests.heard import ALICE, NOON
+from tests.sealing import STORY, ids_of, record, seal, sealed, tamper
 
 
 @pytest.fixture
@@ -24,7 +31,7 @@ def run(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> R
 
 
 def found(database: Database, *exported: LedgerHead) -> list[Found]:
-    return check_ledger(database, KEY, exported).found
+    return check_ledger(database, EVIDENCE_KEY, exported).found
 
 
 class Case(NamedTuple):
@@ -131,15 +138,36 @@ CASES = {
 }  # fmt: skip
 
 
+TABLES = ("ledger", "evidence", "seals", "consent", "suppressions", "keyword_lists")
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def kept(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """A sealed ledger for all cases, with copies of its tables."""
+    with fresh_database(request.param, request, tmp_path_factory.mktemp("kept")) as url:
+        opened = Database(url)
+        sealed(opened)
+        tamper(opened, *(f"CREATE TABLE kept_{name} AS SELECT * FROM {name}" for name in TABLES))
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def calm(kept: Database) -> Database:
+    """As nobody had ever touched it."""
+    back = ((f"DELETE FROM {name}", f"INSERT INTO {name} SELECT * FROM kept_{name}") for name in TABLES)
+    tamper(kept, *itertools.chain.from_iterable(back))
+    assert found(kept) == []
+    return kept
+
+
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_whatever_was_tampered_with_is_named_and_nothing_else(database: Database, case: Case) -> None:
-    sealed(database)
-    entries = ids_of(database)
-    assert found(database) == []
+def test_whatever_was_tampered_with_is_named_and_nothing_else(calm: Database, case: Case) -> None:
+    entries = ids_of(calm)
 
-    tamper(database, *(statement.format(*entries) for statement in case.statements))
+    tamper(calm, *(statement.format(*entries) for statement in case.statements))
 
-    told = found(database)
+    told = found(calm)
     index = {row_id: number for number, row_id in enumerate(entries)}
     assert [(each.kind, each.seal, index.get(each.ledger_id or 0)) for each in told] == list(case.found)
     assert not any("+1415555" in each.sentence for each in told)
@@ -176,13 +204,17 @@ def test_what_is_no_value_at_all_is_a_change_and_no_crash(database: Database) ->
         found(database)
 
 
-def test_evidence_that_is_no_evidence_is_a_change_and_no_crash(database: Database) -> None:
-    if database.dialect == "postgresql":
-        pytest.skip("its columns hold what they are made for")
-    sealed(database)
-    tamper(database, "UPDATE evidence SET text = x'ff00', salt = x'00' WHERE text = 'START'")
+def test_evidence_that_is_no_evidence_is_a_change_and_no_crash(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """In SQLite, whose columns hold anything."""
+    with fresh_database("sqlite", request, tmp_path) as url:
+        database = Database(url)
+        sealed(database)
+        tamper(database, "UPDATE evidence SET text = x'ff00', salt = x'00' WHERE text = 'START'")
 
-    assert [each.kind for each in found(database)] == ["evidence_changed"] * 2
+        told = [each.kind for each in found(database)]
+        database.close()
+
+    assert told == ["evidence_changed"] * 2
 
 
 # --- exported heads -----------------------------------------------------------------------------------------------
@@ -224,7 +256,7 @@ def test_what_goes_on_meanwhile_never_looks_like_tampering(database: Database) -
     done = threading.Event()
 
     def go_on() -> None:
-        for _ in range(12):
+        for _ in range(6):
             record(database)
             seal(database, most=5)
         done.set()
@@ -257,6 +289,22 @@ def test_an_erased_person_leaves_entries_without_evidence_and_no_alarm(run: Run,
     assert result.exit_code == 0
     assert "4 of all 6 with their evidence" in result.stdout
     assert "Note: 2 entries have no evidence any more: their people were erased." in result.stdout
+
+
+def test_an_erasure_that_was_broken_off_is_told_of_and_no_alarm(run: Run, database: Database) -> None:
+    """Consent goes first, and the evidence afterwards, bit by bit."""
+    sealed(database)
+    person = hmac.digest(derive(EVIDENCE_KEY, PEOPLE), ALICE.encode(), "sha256").hex()
+    row = {"id": 1, "person": person, "actor": "dora", "reason": "asked", "erased_at": NOON}
+    tamper(database, f"DELETE FROM consent WHERE address = '{ALICE}'")
+    alarmed = run("ledger", "verify")
+    database.write_now(lambda conn: conn.execute(sa.insert(erasures), [row]))
+
+    result = run("ledger", "verify")
+
+    assert (alarmed.exit_code, "is gone, though the ledger has an entry" in alarmed.stdout) == (1, True)
+    assert result.exit_code == 0
+    assert "Note: 1 person is being erased, or the erasure was broken off" in result.stdout
 
 
 # --- the commands -------------------------------------------------------------------------------------------------

@@ -18,19 +18,6 @@ ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "config" / "operating.md").read_text("utf-8")
 ALERTS = yaml.safe_load((ROOT / "config" / "alerts.yml").read_text("utf-8"))
 
-#: written beside this page by others, and gone from here when all is one
-NOT_YET = {
-    "commands": {"dead-letters", "ledger", "erase", "spool"},
-    "metrics": {
-        "textback_dead_letters",
-        "textback_dead_letters_oldest_seconds",
-        "textback_store_away",
-        "textback_spool_items",
-        "textback_spool_bytes",
-        "textback_spool_aside",
-        "textback_ledger_unsealed_seconds",
-    },
-}
 _SHELL = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 _SQL = re.compile(r"```sql\n(.*?)```", re.DOTALL)
 _INLINE = re.compile(r"`(textback [^`]+)`")
@@ -46,9 +33,6 @@ def commands() -> list[str]:
 @pytest.mark.parametrize("line", commands())
 def test_a_command_of_the_page_exists_with_its_options(line: str) -> None:
     words = shlex.split(line)[1:]
-    if words[0] in NOT_YET["commands"]:
-        assert words[0] not in cli.commands, "it is there by now: take it out of NOT_YET"
-        return
     command: click.Command = cli
     while isinstance(command, click.Group):
         command = command.commands[words.pop(0)]
@@ -94,14 +78,10 @@ def test_an_alert_asks_for_metrics_that_exist_and_names_the_mend(rule: dict[str,
     asked = set(re.findall(r"\btextback_\w+", rule["expr"]))
 
     assert asked
-    assert asked <= declared() | NOT_YET["metrics"] | {"textback_commit_seconds_bucket"}
+    assert asked <= declared() | {"textback_commit_seconds_bucket"}
     assert rule["labels"]["severity"] in ("critical", "warning")
     assert set(rule["annotations"]) == {"summary", "mend"}
     assert all(text.rstrip().endswith(".") for text in rule["annotations"].values())
-
-
-def test_metrics_that_are_there_by_now_are_awaited_no_longer() -> None:
-    assert NOT_YET["metrics"] & declared() == set()
 
 
 def test_every_alert_that_the_page_names_exists_and_is_named_once() -> None:
@@ -115,4 +95,4 @@ def test_commands_in_the_alerts_exist() -> None:
     text = " ".join(rule["annotations"]["mend"] for rule in rules())
     told = {words.split()[0] for words in re.findall(r"`textback ([a-z-]+[^`]*)`", text)}
 
-    assert told <= set(cli.commands) | NOT_YET["commands"]
+    assert told <= set(cli.commands)

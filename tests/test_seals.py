@@ -27,6 +27,7 @@ from app.record.ids import first_id_at
 from app.record.seals import Seal
 from app.serve.ledger_check import check_ledger
 from tests import postgres
+from tests.commands import EVIDENCE_KEY
 from tests.conftest import fresh_database
 from tests.sealing import AT_ONCE, KEY, STORY, ids_of, record, seal, sealed
 from tests.serving import serving
@@ -49,7 +50,7 @@ def entry(row_id: int, **more: object) -> LedgerRow:
 
 
 def is_clean(database: Database) -> bool:
-    return check_ledger(database, KEY).found == []
+    return check_ledger(database, EVIDENCE_KEY).found == []
 
 
 # --- what a seal is -----------------------------------------------------------------------------------------------
@@ -106,7 +107,7 @@ def test_a_long_ledger_is_sealed_and_verified_page_by_page(database: Database) -
     made = [seal(database, most=4400), seal(database, most=4400), seal(database, most=4400)]
 
     assert [each and each.entries for each in made] == [4400, 101, None]
-    report = check_ledger(database, KEY)
+    report = check_ledger(database, EVIDENCE_KEY)
     assert (report.entries, report.seals, report.unsealed, report.without_evidence) == (4501, 2, 0, 4501)
     assert [each.kind for each in report.found] == ["evidence_gone"]
 
@@ -243,7 +244,38 @@ def test_entries_of_a_transaction_that_is_still_open_hold_the_seals_back(on_post
     assert after
     assert after.entries == 5
     assert mine in ids_of(on_postgres)[2:3]
-    assert [each.kind for each in check_ledger(on_postgres, KEY).found] == ["evidence_gone"]
+    assert [each.kind for each in check_ledger(on_postgres, EVIDENCE_KEY).found] == ["evidence_gone"]
+
+
+def test_nodes_that_record_while_another_seals_add_nothing_below_a_seal(on_postgres: Database) -> None:
+    """Without any slack: what is open holds the seals back, and that alone must do."""
+    nodes = [Database(plain(on_postgres)) for _ in range(3)]
+    done = threading.Event()
+
+    def say(node: Database, number: int) -> None:
+        for turn in range(4):
+            record(node, [(f"+1415555{number}{turn}{count:02}", text) for count, (_, text) in enumerate(STORY)])
+
+    def seal_on() -> None:
+        while not done.is_set():
+            seal(on_postgres, slack=timedelta(0))
+
+    talking = [threading.Thread(target=say, args=(node, number)) for number, node in enumerate(nodes)]
+    sealing = threading.Thread(target=seal_on)
+    for thread in (*talking, sealing):
+        thread.start()
+    for thread in talking:
+        thread.join()
+    done.set()
+    sealing.join()
+    for node in nodes:
+        node.close()
+    seal(on_postgres)
+
+    report = check_ledger(on_postgres, EVIDENCE_KEY)
+    assert report.found == []
+    assert (report.entries, report.unsealed) == (72, 0)
+    assert report.seals > 3
 
 
 def test_a_transaction_of_another_role_that_may_not_be_seen_stops_the_seals(on_postgres: Database) -> None:
@@ -271,6 +303,31 @@ def test_a_transaction_of_another_role_that_may_not_be_seen_stops_the_seals(on_p
     assert (hidden.last_id, idle.last_id > 0, allowed.last_id > 0) == (0, True, True)
     assert own
     assert own == allowed.open_since
+
+
+def test_who_may_only_read_holds_nothing_back_and_who_may_take_on_a_writing_role_does(on_postgres: Database) -> None:
+    record(on_postgres)
+    names = [f"r{ids.new_id()}" for _ in range(4)]
+    textback, reader, writer, both = names
+    url = on_postgres.url
+    with psycopg.connect(plain(on_postgres), autocommit=True) as admin:
+        for name in names:
+            admin.execute(f"CREATE ROLE {name} LOGIN NOINHERIT")
+        admin.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {textback}, {reader}")
+        admin.execute(f"GRANT INSERT ON ledger TO {textback}, {writer}")
+        admin.execute(f"GRANT {writer} TO {both}")
+    ours = Database(url.set(username=textback).render_as_string(hide_password=False))
+    told = []
+    for name in (reader, writer, both):
+        with psycopg.connect(plain(on_postgres).replace("postgres@", f"{name}@")) as other:
+            other.execute("SELECT 1")
+            told.append(ours.write_now(settled.settled).problem)
+    ours.close()
+    with psycopg.connect(plain(on_postgres), autocommit=True) as admin:
+        admin.execute(f"DROP OWNED BY {', '.join(names)}")
+        admin.execute(f"DROP ROLE {', '.join(names)}")
+
+    assert told == ["", settled.HIDDEN, settled.HIDDEN]
 
 
 def test_a_session_that_keeps_no_times_stops_the_seals(on_postgres: Database) -> None:

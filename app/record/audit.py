@@ -33,6 +33,14 @@ class Standing(NamedTuple):
     fault: str
 
 
+class Missing(NamedTuple):
+    """A person of whom the ledger has evidence and `consent` knows nothing."""
+
+    program: str
+    address: str
+    ledger_id: int
+
+
 def committed(conn: sa.Connection, after_id: int) -> list[Committed]:
     """A page of the ledger by rising id, with its evidence."""
     query = (
@@ -57,11 +65,6 @@ def orphans(conn: sa.Connection, limit: int) -> list[int]:
     return list(conn.execute(query).scalars())
 
 
-def ever_erased(conn: sa.Connection) -> bool:
-    """Whether anybody was erased: then there are entries without evidence."""
-    return conn.execute(sa.select(erasures.c.id).limit(1)).scalar() is not None
-
-
 def lists(conn: sa.Connection) -> list[tuple[str, str]]:
     """(version, what it was made of) of every keyword list that was ever used; a change of them is rare."""
     return [(row[0], row[1]) for row in conn.execute(sa.select(keyword_lists.c.version, keyword_lists.c.lists))]
@@ -82,7 +85,6 @@ def standings(conn: sa.Connection, limit: int) -> Iterator[Standing]:
     yield from _unlike_their_entry(conn, consent, consent.c.address, limit)
     yield from _unlike_their_entry(conn, suppressions, sa.literal(""), limit)
     yield from _behind_an_opt_out(conn, limit)
-    yield from _forgotten(conn, limit)
 
 
 def _unlike_their_entry(conn: sa.Connection, table: sa.Table, address: Any, limit: int) -> Iterator[Standing]:
@@ -132,8 +134,8 @@ def _behind_an_opt_out(conn: sa.Connection, limit: int) -> Iterator[Standing]:
         yield Standing(program, whose, ledger_id, "is older than this later opt-out, which does not hold")
 
 
-def _forgotten(conn: sa.Connection, limit: int) -> Iterator[Standing]:
-    """People with entries and evidence of whom consent knows nothing."""
+def missing(conn: sa.Connection, limit: int) -> list[Missing]:
+    """People whose consent is gone; also of those who are just being erased, for it goes first."""
     query = (
         sa.select(ledger.c.program, evidence.c.address, sa.func.max(ledger.c.id))
         .join_from(ledger, evidence, evidence.c.ledger_id == ledger.c.id)
@@ -142,5 +144,9 @@ def _forgotten(conn: sa.Connection, limit: int) -> Iterator[Standing]:
         .group_by(ledger.c.program, evidence.c.address)
         .limit(limit)
     )
-    for program, whose, ledger_id in conn.execute(query):
-        yield Standing(program, whose, ledger_id, "is gone, though the ledger has an entry that made it")
+    return [Missing(*row) for row in conn.execute(query)]
+
+
+def erased(conn: sa.Connection) -> set[str]:
+    """What all erased people are known by."""
+    return set(conn.execute(sa.select(erasures.c.person)).scalars())

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from app.changes import AttributeRow, ConsentRow, EvidenceRow, InboundRow, LedgerRow, MessageRow, ReceiptRow
-from app.events import EVERY_PROGRAM
+from app.changes import AttributeRow, EvidenceRow, InboundRow, LedgerRow, MessageRow, ReceiptRow
+from app.events import EVERY_PROGRAM, Standing
 from app.record import queries, seals, tables
 from app.record.ids import first_id_at
 from app.record.queries import Decision, Delivered, StoredRequest
@@ -56,7 +56,8 @@ class KeywordList(NamedTuple):
 class Dossier(NamedTuple):
     """Everything about a person, each oldest first."""
 
-    standings: list[ConsentRow]
+    standings: dict[str, Standing]
+    """By program, `*` included."""
     decisions: list[Decision]
     seals: dict[int, Seal | None]
     """By ledger id: the seal over it; None: not sealed yet."""
@@ -95,11 +96,14 @@ def read(conn: sa.Connection, address: str, program: str | None = None) -> Dossi
     )
 
 
-def _standings(conn: sa.Connection, address: str, programs: Sequence[str] | None) -> list[ConsentRow]:
-    known = [name for name in queries.programs_of(conn, address) if programs is None or name in programs]
-    row = tables.consent.c
-    query = sa.select(*(row[name] for name in ConsentRow._fields)).where(row.address == address, row.program.in_(known))
-    return [ConsentRow(*found) for found in conn.execute(query.order_by(row.program))]
+def _standings(conn: sa.Connection, address: str, programs: Sequence[str] | None) -> dict[str, Standing]:
+    """Asked as everybody asks who decides or sends, so that it is what holds."""
+    found = {}
+    for name in sorted(queries.programs_of(conn, address)):
+        own, every = queries.standings(conn, name, [address])[address]
+        if programs is None or name in programs:
+            found[name] = every if name == EVERY_PROGRAM else own
+    return found
 
 
 def _decisions(conn: sa.Connection, address: str, programs: Sequence[str] | None) -> list[Decision]:

@@ -7,10 +7,11 @@ person from another.
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from app.errors import BadInput
 from app.settings import Settings
 
 SEALS = "textback ledger seals"
+#: erased people are known by their address under this key (see `people`)
+PEOPLE = "textback erased people"
 
 MISSING = (
     "TEXTBACK_EVIDENCE_KEY is not set; make one with: openssl rand -hex 32. Keep it outside of the database and of its"
@@ -29,11 +30,3 @@ def derive(secret: str, purpose: str) -> bytes:
 def key_for(purpose: str, settings: Settings) -> bytes | None:
     """The key of a purpose; None where no evidence key is set."""
     return derive(settings.evidence_key.get_secret_value(), purpose) if settings.evidence_key else None
-
-
-def needed(purpose: str, settings: Settings) -> bytes:
-    """The key of a purpose. Raises BadInput where no evidence key is set."""
-    key = key_for(purpose, settings)
-    if key is None:
-        raise BadInput(MISSING)
-    return key

@@ -12,11 +12,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from app.errors import BadInput, StoreUnavailable
-from app.record.evidence_key import derive
+from app.record.evidence_key import PEOPLE, derive
 from app.record.tables import facts
 
 FACT = "evidence_key"
-_PURPOSE = "textback erased people"
+_PURPOSE = PEOPLE
 _CHECKED = "textback evidence key"
 _PLACE = "people"
 _NO_KEY = (

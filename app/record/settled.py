@@ -28,18 +28,23 @@ class Settled(NamedTuple):
     """Why nothing may be sealed, and the mend."""
 
 
-# Workers of the server itself (autovacuum) have no user. A role may not see when the transactions of other roles began;
-# that such a session is in a transaction at all shows in the lock on its own virtual id, which everybody sees. Nor does
-# a session tell its times while track_activities is off. A prepared transaction has no session any more, and of its
-# beginning nothing is known, but it keeps its lock on the ledger.
+# Only sessions whose role may add an entry count, itself or as a role that it may take on: reports and dashboards hold
+# nothing back. Workers of the server itself (autovacuum) have no user. A role may not see when the transactions of
+# other roles began; that such a session is in a transaction at all shows in the lock on its own virtual id, which
+# everybody sees. Nor does a session tell its times while track_activities is off. A prepared transaction has no session
+# any more, and of its beginning nothing is known, but it keeps its lock on the ledger.
 _RUNNING = sa.text(
     """
+    WITH mine AS MATERIALIZED (
+        SELECT a.pid, a.xact_start, a.state FROM pg_stat_activity a
+        WHERE a.datname = current_database() AND EXISTS (
+            SELECT 1 FROM pg_roles r
+            WHERE pg_has_role(a.usesysid, r.oid, 'MEMBER') AND has_table_privilege(r.oid, 'ledger', 'INSERT')))
     SELECT
-        (SELECT min(xact_start) FROM pg_stat_activity WHERE datname = current_database() AND usesysid IS NOT NULL),
-        (SELECT count(*) FROM pg_stat_activity a
-            WHERE a.datname = current_database() AND a.usesysid IS NOT NULL AND a.xact_start IS NULL
-            AND (a.state IS NULL OR a.state = 'disabled')
-            AND EXISTS (SELECT 1 FROM pg_locks l WHERE l.pid = a.pid AND l.locktype = 'virtualxid' AND l.granted)),
+        (SELECT min(xact_start) FROM mine),
+        (SELECT count(*) FROM mine
+            WHERE xact_start IS NULL AND (state IS NULL OR state = 'disabled')
+            AND EXISTS (SELECT 1 FROM pg_locks l WHERE l.pid = mine.pid AND l.locktype = 'virtualxid' AND l.granted)),
         (SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
             WHERE l.pid IS NULL AND d.datname = current_database() AND l.relation = 'ledger'::regclass)
     """

@@ -73,10 +73,11 @@ def verify(files: tuple[Path, ...], *, as_report: bool) -> None:
     Example: textback ledger verify --head /mnt/elsewhere/heads.jsonl
     """
     settings = configured.load()
-    key = evidence_key.needed(evidence_key.SEALS, settings)
+    if settings.evidence_key is None:
+        raise BadInput(evidence_key.MISSING)
     exported = [head for file in files for head in _heads(file)]
     with open_database(settings) as database:
-        report = check_ledger(database, key, exported)
+        report = check_ledger(database, settings.evidence_key.get_secret_value(), exported)
         notes = list(_notes(report, database))
     click.echo(_json(report, notes) if as_report else _text(report, notes, exported))
     if report.found:
@@ -132,6 +133,9 @@ def _notes(report: Report, database: Database) -> Iterator[str]:
         yield "No seal fits at all: is TEXTBACK_EVIDENCE_KEY the key that they were made with?"
     if report.without_evidence and not any(each.kind == "evidence_gone" for each in report.found):
         yield f"Note: {report.without_evidence:,} entries have no evidence any more: their people were erased."
+    if report.half_erased:
+        some = "1 person is" if report.half_erased == 1 else f"{report.half_erased:,} people are"
+        yield f"Note: {some} being erased, or the erasure was broken off: then ask for it again."
     if report.oldest_unsealed is not None:
         since = moment_of(report.oldest_unsealed)
         some = "1 entry is" if report.unsealed == 1 else f"{report.unsealed:,} entries are"

@@ -31,10 +31,9 @@ class Holds(BaseModel):
 
     program: str
     state: str
-    since: datetime
-    as_of: datetime
+    since: datetime | None
+    as_of: datetime | None
     cause: str
-    ledger_id: ShownId
     confirmed: bool = Field(description="The opt-out has had its confirmation.")
 
 
@@ -142,7 +141,7 @@ def evidence(address: str, program: str | None, found: Dossier) -> PersonEvidenc
         exported_at=datetime.now(UTC),
         textback=__version__,
         ledger_head=head_of(found.head) if found.head else None,
-        consent=[Holds.model_validate(row._asdict()) for row in found.standings],
+        consent=[Holds(program=name, **standing._asdict()) for name, standing in found.standings.items()],
         events=[_event(each, found, answers) for each in found.decisions],
         inbound=[InboundMessage.model_validate(row._asdict()) for row in found.inbound],
         replies=replies,

@@ -80,7 +80,7 @@ def _consent(found: PersonEvidence) -> str:
     cards = (
         f'<div class="card {shown(row.state)}"><p class="state">{words(row.state)}</p>'
         f"<p>{'in all programs' if row.program == '*' else f'in program <b>{shown(row.program)}</b>'}</p>"
-        f'<p class="quiet">since {moment(row.since)}<br>by {words(row.cause)}</p></div>'
+        f'<p class="quiet">since {moment(row.since) if row.since else "ever"}<br>by {words(row.cause)}</p></div>'
         for row in found.consent
     )
     return f'<div class="cards">{"".join(cards)}</div>'

@@ -1,6 +1,7 @@
 """What `ledger verify` finds: the chain of seals, exported heads, every entry's evidence, and consent, held against
 each other."""
 
+import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,6 +13,7 @@ from app.interpret.rules import version_of
 from app.record import audit, seals
 from app.record.audit import Committed, Standing
 from app.record.database import Database
+from app.record.evidence_key import PEOPLE, SEALS, derive
 from app.record.ids import moment_of
 from app.record.seals import Seal
 from app.serve.ledger_chain import Found, follow
@@ -35,6 +37,8 @@ class Report:
     """Entries that no seal covers yet."""
     oldest_unsealed: int | None = None
     without_evidence: int = 0
+    half_erased: int = 0
+    """People whose erasure has begun and not ended."""
     found: list[Found] = field(default_factory=list)
     untold: int = 0
     """Findings beyond the most that are told of a kind."""
@@ -48,10 +52,10 @@ class Report:
             self.untold += 1
 
 
-def check_ledger(database: Database, key: bytes, exported: Sequence[LedgerHead] = ()) -> Report:
-    """Look at everything. Raises BadInput where the table of seals cannot even be read."""
+def check_ledger(database: Database, secret: str, exported: Sequence[LedgerHead] = ()) -> Report:
+    """Look at everything; `secret` is the evidence key. Raises BadInput where the table of seals cannot be read."""
     report = Report()
-    for each in follow(database, key):
+    for each in follow(database, derive(secret, SEALS)):
         if isinstance(each, Found):
             report.add(each)
         else:
@@ -63,8 +67,7 @@ def check_ledger(database: Database, key: bytes, exported: Sequence[LedgerHead] 
         if _version_of(lists) != version:
             told = f"Keyword list {version} is not what its name was made of: it was changed; entries name it."
             report.add(Found("list_changed", told))
-    for standing in database.read_now(lambda conn: list(audit.standings(conn, MOST + 1))):
-        report.add(_of_consent(standing))
+    _check_consent(database, derive(secret, PEOPLE), report)
     return report
 
 
@@ -98,7 +101,7 @@ def _check_evidence(database: Database, report: Report) -> None:
         report.add(
             Found("removed", f"Entry {_name(ledger_id)} was removed: its evidence is still there.", None, ledger_id)
         )
-    if report.without_evidence and not database.read_now(audit.ever_erased):
+    if report.without_evidence and not database.read_now(audit.erased):
         told = f"{report.without_evidence:,} entries have no evidence, though nobody was ever erased: it was removed."
         report.add(Found("evidence_gone", told))
 
@@ -130,6 +133,17 @@ def _name(ledger_id: int) -> str:
 
 
 # --- consent ------------------------------------------------------------------------------------------------------
+
+
+def _check_consent(database: Database, people: bytes, report: Report) -> None:
+    for unlike in database.read_now(lambda conn: list(audit.standings(conn, MOST + 1))):
+        report.add(_of_consent(unlike))
+    erased = database.read_now(audit.erased)
+    for missing in database.read_now(partial(audit.missing, limit=MOST + 1)):
+        if hmac.digest(people, missing.address.encode(), "sha256").hex() in erased:
+            report.half_erased += 1
+        else:
+            report.add(_of_consent(Standing(*missing, "is gone, though the ledger has an entry that made it")))
 
 
 def _of_consent(standing: Standing) -> Found:
