@@ -63,6 +63,11 @@ class Server:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def runs(self) -> bool:
+        """Whether the postmaster is there."""
+        return self._process is not None and self._process.poll() is None
+
     def launch(self) -> None:
         """Start it, and do not wait."""
         with self.log.open("ab") as log:

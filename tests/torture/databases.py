@@ -93,7 +93,7 @@ def wait_until_it_answers(server: Server, seconds: float = 60.0) -> None:
         try:
             with psycopg.connect(f"{server.url}/torture", connect_timeout=2) as connection:
                 connection.execute("SELECT 1")
-            return
+                break
         except psycopg.Error:
             if time.monotonic() > end:
                 raise

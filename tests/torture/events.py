@@ -16,7 +16,14 @@ ACCOUNT = "AC0123456789abcdef0123456789abcdef"
 SENDER = "+14155550199"
 PUBLIC_URL = "https://hooks.example.com"
 #: what a person says, and how often
-STORIES = {("stop",): 40, ("start", "stop"): 15, ("start",): 10, ("help",): 10, ("text",): 10, ("sent", "delivered"): 15}
+STORIES = {
+    ("stop",): 40,
+    ("start", "stop"): 15,
+    ("start",): 10,
+    ("help",): 10,
+    ("text",): 10,
+    ("sent", "delivered"): 15,
+}
 _TEXTS = {"stop": "STOP", "start": "START", "help": "HELP", "text": "Is the shop open on Sunday?"}
 
 
@@ -39,13 +46,16 @@ class Event:
 
 
 class Author:
-    """Writes stories. Every person appears in one story alone, so that no guard holds a reply back."""
+    """Writes stories. Every person appears in one story alone, so that no guard holds a reply back.
 
-    def __init__(self, paths: dict[str, str], seed: random.Random) -> None:
-        self._paths = paths
+    `people`: the first of them; two authors of one load need two.
+    """
+
+    def __init__(self, paths: dict[str, str], seed: random.Random, *, people: int = 2_000_000) -> None:
+        self.paths = paths
         self._seed = seed
         self._run = f"{seed.getrandbits(64):016x}"
-        self._people = 2_000_000
+        self._people = people
         self._count = 0
 
     def story(self) -> list[Event]:
@@ -78,11 +88,11 @@ class Author:
 
     def _signed(self, webhook: str, fields: dict[str, str]) -> bytes:
         fields = {"AccountSid": ACCOUNT, **fields}
-        text = PUBLIC_URL + self._paths[webhook] + "".join(name + fields[name] for name in sorted(fields))
+        text = PUBLIC_URL + self.paths[webhook] + "".join(name + fields[name] for name in sorted(fields))
         proof = base64.b64encode(hmac.digest(SECRET.encode(), text.encode(), hashlib.sha1)).decode()
         headers = {"Content-Type": "application/x-www-form-urlencoded", "X-Twilio-Signature": proof}
         body = "&".join(f"{name}={quote_plus(value)}" for name, value in fields.items())
-        return request("POST", self._paths[webhook], headers, body.encode())
+        return request("POST", self.paths[webhook], headers, body.encode())
 
 
 def forever(author: Author) -> Iterator[list[Event]]:

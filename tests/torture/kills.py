@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 from tests.torture import databases
+from tests.torture.nodes import Node
 from tests.torture.site import Plan, Result, Site, site
 
 #: seconds from one blow to the next; the shortest ones meet a process that is still starting
@@ -48,7 +49,7 @@ def _targets(there: Site) -> list[Callable[[], None]]:
     return [*([lambda: _hit_postgres(there)] if there.store.server else []), *(_hitting(there, node) for node in nodes)]
 
 
-def _hitting(there: Site, node) -> Callable[[], None]:  # noqa: ANN001
+def _hitting(there: Site, node: Node) -> Callable[[], None]:
     def hit() -> None:
         there.kill(node)
         there.restart(node, wait=False)

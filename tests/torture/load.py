@@ -4,7 +4,7 @@ import asyncio
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from tests.torture.events import Event
@@ -24,6 +24,11 @@ class Tried(NamedTuple):
     seconds: float
     status: int
 
+    @property
+    def good(self) -> bool:
+        """Whether it was acknowledged."""
+        return 200 <= self.status < 300
+
 
 class Load:
     """Tells `stories` to the ports, in a thread of its own, until it is told to finish."""
@@ -32,9 +37,7 @@ class Load:
                  connections: int = 16) -> None:  # fmt: skip
         self.events: list[Event] = []
         self.tries: list[Tried] = []
-        #: called in the load's loop with each event that was just acknowledged
-        self.acknowledged: list[Callable[[Event], None]] = []
-        self._ports = ports
+        self.ports = ports
         self._stories: Iterator[list[Event]] = iter(stories)
         self._seed = seed
         self._pause = connections / rate
@@ -58,6 +61,20 @@ class Load:
         """How many of its events are not acknowledged."""
         return sum(not event.acknowledged for event in self.events)
 
+    def tell(self, events: Iterable[Event], port: int) -> list[Tried]:
+        """Send events to one node now, each once, in this thread; they count as the load's own."""
+        return asyncio.run(self._tell_once(list(events), port))
+
+    async def _tell_once(self, events: list[Event], port: int) -> list[Tried]:
+        wires = {port: Wire(port)}
+        tries = []
+        for event in events:
+            event.at = time.time()
+            self.events.append(event)
+            tries.append(await self._try(event, wires))
+        wires[port].close()
+        return tries
+
     def _run(self) -> None:
         asyncio.run(self._tell_all())
 
@@ -65,7 +82,7 @@ class Load:
         await asyncio.gather(*(self._tell_on() for _ in range(self._connections)))
 
     async def _tell_on(self) -> None:
-        wires = {port: Wire(port) for port in self._ports}
+        wires = {port: Wire(port) for port in self.ports}
         while not self._finishing.is_set() and (story := next(self._stories, None)):
             for event in story:
                 began = time.monotonic()
@@ -78,18 +95,18 @@ class Load:
         event.at = time.time()
         self.events.append(event)
         stubborn = self._seed.random() >= GIVEN_UP
-        while not await self._try(event, wires) and stubborn:
+        tried = await self._try(event, wires)
+        while stubborn and not tried.good:
             await asyncio.sleep(self._seed.uniform(*AGAIN_AFTER))
+            tried = await self._try(event, wires)
         if self._seed.random() < REPEATED:
             await self._try(event, wires)
 
-    async def _try(self, event: Event, wires: dict[int, Wire]) -> bool:
+    async def _try(self, event: Event, wires: dict[int, Wire]) -> Tried:
         at = time.time()
-        answered = await wires[self._seed.choice(self._ports)].ask(event.request, PATIENCE)
-        status = answered.status if answered else 0
-        self.tries.append(Tried(at, answered.seconds if answered else time.time() - at, status))
-        if 200 <= status < 300 and not event.acknowledged:
+        answered = await wires[self._seed.choice([*wires])].ask(event.request, PATIENCE)
+        tried = Tried(at, answered.seconds, answered.status) if answered else Tried(at, time.time() - at, 0)
+        self.tries.append(tried)
+        if tried.good and not event.acknowledged:
             event.acknowledged = time.time()
-            for listener in self.acknowledged:
-                listener(event)
-        return 200 <= status < 300
+        return tried

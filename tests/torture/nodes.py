@@ -52,8 +52,8 @@ secret = "{secret}"
 """
 
 
-def environment(database_url: str, folder: Path, **more: str) -> dict[str, str]:
-    """The settings of a node that keeps its own things in `folder`."""
+def environment(database_url: str, **more: str) -> dict[str, str]:
+    """The settings of a node; `more` of them."""
     usual = {
         "DATABASE_URL": database_url,
         "PUBLIC_URL": events.PUBLIC_URL,
@@ -62,7 +62,6 @@ def environment(database_url: str, folder: Path, **more: str) -> dict[str, str]:
         "ADMIN_TOKEN": ADMIN,
         "ALLOWED_PRIVATE_DESTINATIONS": "127.0.0.1",
         "ACCESS_LOG": "false",
-        "SPOOL_FOLDER": str(folder / "spool"),
         "SEND_TIMEOUT": "2",  # the lease of a reply whose sender was killed lapses sooner
     }
     return {f"TEXTBACK_{name}": value for name, value in {**usual, **more}.items()}
@@ -87,7 +86,7 @@ class Node:
         self.log = folder / f"{name}.log"
         self.folder = folder
         self._arguments = [*arguments, *(["--port", str(self.port)] if self.port else [])]
-        self._settings = settings
+        self.settings = settings
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *, failing: str = "") -> None:
@@ -96,7 +95,7 @@ class Node:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*program, *self._arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env={**os.environ, **self._settings}, start_new_session=True,
+                env={**os.environ, **self.settings}, start_new_session=True,
             )  # fmt: skip
 
     @property

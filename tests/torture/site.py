@@ -5,9 +5,9 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tests.bench.processes import started, wait_for_port
@@ -52,6 +52,10 @@ class Result:
     #: what was seen and is no problem
     notes: tuple[str, ...] = ()
 
+    def without(self, problems: Sequence[str]) -> "Result":
+        """The same, some problems being none here."""
+        return replace(self, problems=tuple(problem for problem in self.problems if problem not in problems))
+
 
 @dataclass(slots=True)
 class Site:
@@ -69,6 +73,16 @@ class Site:
     blows: list[Blow] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+
+    def tell(self, what: str) -> None:
+        """A line in the story of this scenario, with the seconds since it began."""
+        with (self.folder / "story").open("a") as story:
+            story.write(f"{time.monotonic() - self.began:8.2f} {what}\n")
+
+    def second_author(self) -> Author:
+        """For what is told beside the load, in another thread; its people are others."""
+        return Author(self.author.paths, random.Random(self.plan.seed.getrandbits(64)), people=6_000_000)
 
     @property
     def nodes(self) -> list[Node]:
@@ -79,10 +93,12 @@ class Site:
     def blow(self, what: str) -> Iterator[None]:
         """What happens in the block may explain a reply that left twice."""
         began = time.time()
+        self.tell(what)
         try:
             yield
         finally:
             self.blows.append(Blow(what, began, time.time()))
+            self.tell(f"{what}: over")
 
     def kill(self, node: Node) -> None:
         """`kill -9` now, if it still runs."""
@@ -90,6 +106,7 @@ class Site:
             with self.blow(f"{node.name} killed"):
                 node.kill()
         else:
+            self.tell(f"{node.name} killed")
             node.kill()
 
     def restart(self, node: Node, *, wait: bool = True) -> None:
@@ -101,15 +118,21 @@ class Site:
 
     def settle(self) -> None:
         """Everything runs; finish the load, wait until the spools and the outbox are empty."""
+        self.tell("settling")
         for node in self.nodes:
             self.restart(node)
+        self.tell("all nodes are ready")
         self.load.finish()
-        _wait(lambda: not any(node.metric("textback_spool_items") for node in self.servers), "the spools are not empty")
+        self.tell("the load has finished")
+        wait_until(
+            lambda: not any(node.metric("textback_spool_items") for node in self.servers), "the spools are not empty"
+        )
         self._send_out()
+        self.tell("the outbox is empty")
 
     def _send_out(self) -> None:
         try:
-            _wait(lambda: not records.waiting(self.store.direct_url), "")
+            wait_until(lambda: not records.waiting(self.store.direct_url), "")
         except TimeoutError:
             left = records.waiting(self.store.direct_url)
             self.problems.append(f"{left} replies still wait {DRAINED_WITHIN:.0f} s after the load")
@@ -120,8 +143,8 @@ class Site:
         sent = [event.sent() for event in self.load.events]
         found = verdict.judge(sent, records.stored(self.store.direct_url), arrivals, self.blows, in_order=in_order)
         tries = self.load.tries
-        good = sorted(t.seconds * 1000 for t in tries if 200 <= t.status < 300) or [0.0]
-        odd = sorted({t.status for t in tries if t.status and not 200 <= t.status < 300} - {*may_answer})
+        good = sorted(t.seconds * 1000 for t in tries if t.good) or [0.0]
+        odd = sorted({t.status for t in tries if not t.good} - {0, *may_answer})
         strange = [f"answers of status {', '.join(map(str, odd))}"] if odd else []
         return Result(
             name=self.name,
@@ -136,7 +159,8 @@ class Site:
         )
 
 
-def _wait(done: Callable[[], bool], what: str, seconds: float = DRAINED_WITHIN) -> None:
+def wait_until(done: Callable[[], bool], what: str, seconds: float = DRAINED_WITHIN) -> None:
+    """Until it is so. Raises TimeoutError with `what`."""
     end = time.monotonic() + seconds
     while not done():
         if time.monotonic() > end:
@@ -172,24 +196,22 @@ def site(
         port, log = free_port(), folder / "arrivals"
         command = [sys.executable, "-m", "tests.torture.provider", str(port), str(log)]
         wait_for_port(port, stack.enter_context(started(command, folder / "provider.log", {})), folder / "provider.log")
-        paths = register(environment(kept.direct_url, folder), folder, port)
-        made = _nodes(kept.url, folder, home, servers, senders, settings or {})
+        paths = register(environment(kept.direct_url), folder, port)
+        given = environment(kept.url, **(settings or {}))
+        serve = ["serve", "--no-send"] if senders else ["serve"]
+        hearing = [_node(f"server-{n + 1}", serve, home, folder, given) for n in range(servers)]
+        sending = [_node(f"sender-{n + 1}", ["send"], home, folder, given) for n in range(senders)]
         author = Author(paths, random.Random(plan.seed.getrandbits(64)))
         told = forever(author) if stories else iter(())
-        load = Load([node.port for node in made[0]], told, random.Random(plan.seed.getrandbits(64)), rate=rate)
-        there = Site(plan, name, folder, kept, *made, author, load, log)
+        load = Load([node.port for node in hearing], told, random.Random(plan.seed.getrandbits(64)), rate=rate)
+        there = Site(plan, name, folder, kept, hearing, sending, author, load, log)
         for node in there.nodes:
             stack.callback(node.kill)
         yield there
 
 
-def _nodes(url: str, folder: Path, home: Path, servers: int, senders: int, more: dict[str, str]) -> tuple[list[Node], list[Node]]:
-    serve = ["serve", "--no-send"] if senders else ["serve"]
-    names = [(f"server-{n + 1}", serve) for n in range(servers)] + [(f"sender-{n + 1}", ["send"]) for n in range(senders)]
-    made = []
-    for name, arguments in names:
-        own = home / name
-        own.mkdir()
-        made.append(Node(name, arguments, environment(url, own, **more), folder))
-    return made[:servers], made[servers:]
-
+def _node(name: str, arguments: list[str], home: Path, logs: Path, settings: dict[str, str]) -> Node:
+    """A node with a folder of its own for what it keeps, which is its spool."""
+    own = home / name
+    own.mkdir()
+    return Node(name, arguments, {**settings, "TEXTBACK_SPOOL_FOLDER": str(own / "spool")}, logs)

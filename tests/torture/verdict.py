@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 #: seconds after the provider's answer within which our mark is committed, unless something keeps it from being
@@ -167,11 +168,11 @@ def _doubles(arrivals: Sequence[Arrival], blows: Sequence[Blow]) -> tuple[int, l
     for arrival in arrivals:
         by_reference[arrival.reference].append(arrival)
     pairs = [
-        (first, second)
-        for same in by_reference.values()
-        for first, second in zip(sorted(same, key=_arrived), sorted(same, key=_arrived)[1:], strict=False)
+        (first, second) for same in by_reference.values() for first, second in pairwise(sorted(same, key=_arrived))
     ]
-    return len(pairs), [first.reference for first, second in pairs if not any(_between(first, second, b) for b in blows)]
+    return len(pairs), [
+        first.reference for first, second in pairs if not any(_between(first, second, b) for b in blows)
+    ]
 
 
 def _arrived(arrival: Arrival) -> float:
@@ -226,6 +227,6 @@ def _unchained(ledger: Sequence[Entry], *, in_order: bool) -> list[str]:
     return [
         str(after.id)
         for entries in people.values()
-        for before, after in zip(entries, entries[1:], strict=False)
+        for before, after in pairwise(entries)
         if before.new != after.old or (in_order and (after.received_at < before.received_at or after.superseded))
     ]
