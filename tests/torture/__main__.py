@@ -137,6 +137,7 @@ def main() -> int:
     given, console = arguments(), Console(width=None if sys.stdout.isatty() else 180)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an interrupt: ends the children, removes the databases
     folder = Path(tempfile.mkdtemp(prefix="textback-torture-run-", dir=given.folder))
+    folder.chmod(0o755)  # PostgreSQL, as somebody else, may stand on a small disk in it
     console.print(f"--seed {given.seed}{' --full' if given.full else ''}", highlight=False)
     began = time.monotonic()
     with ThreadPoolExecutor(given.jobs) as threads:

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -53,8 +54,10 @@ def read_only_sqlite(plan: Plan) -> Result:
         server.kill()
         there.kill(sender)
         _mount("-o", "remount,ro", disk)
+        size = server.log.stat().st_size
         server.start()
-        gone = server.wait_until_gone(10.0)
+        wait_until(lambda: not server.runs or server.log.stat().st_size > size, "it says nothing", 40.0)
+        gone = server.wait_until_gone(5.0)
         if gone and b"Traceback" in server.log.read_bytes():
             there.problems.append("a read-only file ends the start with a traceback instead of a sentence")
         there.notes.append(f"started on a read-only file it {'ends' if gone else 'runs'}: {_last_line(server.log)}")
@@ -134,8 +137,7 @@ def _small_disk(plan: Plan, room: int) -> Iterator[Path]:
     """A file system in memory of so many bytes. Raises NotHere where none can be mounted."""
     if os.geteuid() != 0:
         raise NotHere("only root can mount a small disk")
-    disk = plan.folder / f"disk-{time.monotonic_ns()}"
-    disk.mkdir()
+    disk = Path(tempfile.mkdtemp(prefix="textback-disk-"))
     try:
         _mount("-t", "tmpfs", "-o", f"size={room},mode=755", "tmpfs", disk)
     except subprocess.CalledProcessError as error:
