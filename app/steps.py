@@ -16,6 +16,14 @@ class Step(NamedTuple):
 
 #: every step, in the order of an event's way; a test crashes a process at each of them
 STEPS = (
+    Step("taken", "writer", "A batch has left the queue, and nothing of it is written."),
+    Step("written", "writer", "A batch is written inside its transaction, and not committed."),
+    Step("committed", "writer", "A batch is committed, and nobody has been told: its requests will come again."),
+    Step("told", "writer", "The callers are about to answer their providers."),
+    Step("spool written", "spool", "Requests are written to the spool, and not committed there."),
+    Step("spool committed", "spool", "They are on the spool's disk, and nobody has been told."),
+    Step("drained", "spool", "PostgreSQL has committed them, and the spool still holds them: they are drained again."),
+    Step("spool deleted", "spool", "They have left the spool."),
     Step("claimed", "send", "Replies are claimed in the outbox, and none of them has left."),
     Step("leaving", "send", "A reply is composed and not yet on its way to the provider."),
     Step("answered", "send", "The provider has taken the reply, and nothing of ours knows it: it will leave twice."),

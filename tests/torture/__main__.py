@@ -50,7 +50,7 @@ SCENARIOS = (
     Scenario("read-only-postgresql", storage.read_only_postgresql, short=False),
     Scenario("locked-sqlite", storage.locked_sqlite, short=False),
     Scenario("spool-full", storage.full_spool, short=False),
-    Scenario("spool-broken", broken_spool.broken_row),
+    Scenario("spool-broken", broken_spool.broken_rows),
     Scenario("clock-ahead", clock.ahead, short=False),
     Scenario("clock-back", clock.back),
     Scenario("twins", pairs.twins),

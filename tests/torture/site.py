@@ -5,9 +5,9 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.bench.processes import started, wait_for_port
@@ -51,10 +51,6 @@ class Result:
     problems: tuple[str, ...]
     #: what was seen and is no problem
     notes: tuple[str, ...] = ()
-
-    def without(self, problems: Sequence[str]) -> "Result":
-        """The same, some problems being none here."""
-        return replace(self, problems=tuple(problem for problem in self.problems if problem not in problems))
 
 
 @dataclass(slots=True)
