@@ -44,6 +44,7 @@ SCENARIOS = (
             ("refused", 2, False), ("black hole", 1, True), ("black hole", 2, False),
         )
     ),
+    Scenario("killed-while-spooling", outages.deaths),
     Scenario("disk-full-sqlite", storage.full_sqlite),
     Scenario("disk-full-postgresql", storage.full_postgresql, short=False),
     Scenario("read-only-sqlite", storage.read_only_sqlite, short=False),

@@ -12,6 +12,8 @@ from tests.torture.site import Plan, Result, Site, site
 
 #: seconds, in the full form and in the short one
 AWAY = {True: 60.0, False: 8.0}
+#: seconds of load after it is back
+BACK = 2.0
 #: seconds that a STOP of the outage may take to be seen in the consent
 SEEN_WITHIN = 0.05
 #: seconds of an outage until the nodes must have noticed (the setting outage_after, and a little)
@@ -35,10 +37,36 @@ def outage(plan: Plan, kind: str, nodes: int) -> Result:
                 time.sleep(seconds)
                 watch.end()
         ended = time.time()
+        time.sleep(BACK)  # what comes now queues up behind those who wait in the spool
         there.settle()
         there.problems += [*_unacknowledged(there, began, ended), *watch.problems()]
         there.notes += watch.notes()
         return there.judge(rounds=1, in_order=nodes == 1)
+
+
+def deaths(plan: Plan) -> Result:
+    """While PostgreSQL is away, and while the spools are emptied, servers are killed and start again without it."""
+    with site(plan, "kill -9 while spooling", "postgresql", servers=2, senders=1) as there:
+        for node in there.nodes:
+            there.restart(node)
+        there.load.start()
+        time.sleep(2.0)
+        rounds = 6 if plan.full else 2
+        for _ in range(rounds):
+            with there.blow("postgresql refused"), away(there, "refused"):
+                _kill_one(there, after=3.0)
+                _kill_one(there, after=4.0)
+            _kill_one(there, after=0.3)  # it had most likely begun to empty its spool
+            time.sleep(2.0)
+        there.settle()
+        return there.judge(rounds=3 * rounds, in_order=False)
+
+
+def _kill_one(there: Site, after: float) -> None:
+    time.sleep(after * there.plan.seed.uniform(0.5, 1.5))
+    server = there.plan.seed.choice(there.servers)
+    there.kill(server)
+    there.restart(server, wait=False)
 
 
 @contextmanager
