@@ -8,7 +8,7 @@ from tests.torture.site import Plan, Result, Site, site
 from tests.torture.verdict import Blow
 
 #: seconds until a step must have been reached
-REACHED_WITHIN = 30.0
+REACHED_WITHIN = 60.0
 #: seconds that PostgreSQL is away for the steps of the spool
 AWAY = 4.0
 

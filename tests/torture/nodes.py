@@ -126,7 +126,7 @@ class Node:
             self._process.wait(seconds)
         return not self.runs
 
-    def wait_until_ready(self, seconds: float = 40.0) -> None:
+    def wait_until_ready(self, seconds: float = 90.0) -> None:
         """Until it takes requests; a sender, until it sends. Raises RuntimeError with its log."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and self.runs:

@@ -56,7 +56,7 @@ def read_only_sqlite(plan: Plan) -> Result:
         _mount("-o", "remount,ro", disk)
         size = server.log.stat().st_size
         server.start()
-        wait_until(lambda: not server.runs or server.log.stat().st_size > size, "it says nothing", 40.0)
+        wait_until(lambda: not server.runs or server.log.stat().st_size > size, "it says nothing", 90.0)
         gone = server.wait_until_gone(5.0)
         if gone and b"Traceback" in server.log.read_bytes():
             there.problems.append("a read-only file ends the start with a traceback instead of a sentence")
