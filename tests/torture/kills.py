@@ -40,7 +40,7 @@ def _rounds(plan: Plan, name: str, database: str, *, nodes: int) -> Result:
             targets[number % len(targets)]() if number < len(targets) else plan.seed.choice(targets)()
         time.sleep(1.0)
         there.settle()
-        return there.judge(rounds=count, in_order=True)
+        return there.judge(rounds=count, in_order=nodes == 1)
 
 
 def _targets(there: Site) -> list[Callable[[], None]]:
