@@ -3,9 +3,11 @@
 import base64
 import hashlib
 import hmac
+import json
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import quote_plus
 
 from tests.torture.verdict import Sent
@@ -24,6 +26,8 @@ STORIES = {
     ("text",): 10,
     ("sent", "delivered"): 15,
 }
+#: share of our replies of which the provider sends a receipt
+RECEIPTS = 0.25
 _TEXTS = {"stop": "STOP", "start": "START", "help": "HELP", "text": "Is the shop open on Sunday?"}
 
 
@@ -95,7 +99,24 @@ class Author:
         return request("POST", self.paths[webhook], headers, body.encode())
 
 
-def forever(author: Author) -> Iterator[list[Event]]:
-    """Stories without end."""
+def forever(author: Author, arrivals: Path, seed: random.Random) -> Iterator[list[Event]]:
+    """Stories without end; between them receipts of some of the replies that the provider's log names."""
+    taken = _new_lines(arrivals)
     while True:
         yield author.story()
+        for line in next(taken):
+            if seed.random() < RECEIPTS:
+                reply = json.loads(line)
+                yield [author.receipt(reply["id"], "delivered", reply["to"])]
+
+
+def _new_lines(log: Path) -> Iterator[list[bytes]]:
+    """At each turn the whole lines that were written since the last one."""
+    read = 0
+    while True:
+        with log.open("rb") as file:
+            file.seek(read)
+            lines = file.read().splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith(b"\n")]
+        read += sum(map(len, whole))
+        yield whole

@@ -23,6 +23,7 @@ _LEDGER = (
 )
 _WORK = "SELECT kind || ': ' || reason FROM work_list"
 _UNDECODED = "SELECT 'undecoded: ' || problem FROM raw_requests WHERE reading = 'undecoded'"
+_UNMET = "SELECT m.provider_id FROM messages AS m JOIN outbox AS o ON o.provider_id = m.provider_id WHERE m.outbox_id IS NULL"
 _WAITING = "SELECT count(*) FROM outbox WHERE state IN ('pending', 'sending')"
 
 
@@ -46,6 +47,7 @@ def stored(url: str) -> Stored:
         replies=[Reply(*row) for row in rows(url, _REPLIES)],
         consent=dict(rows(url, _CONSENT)),  # type: ignore[arg-type]
         ledger=[_entry(row) for row in rows(url, _LEDGER)],
+        unmet=[row[0] for row in rows(url, _UNMET)],
         work=[row[0] for row in [*rows(url, _WORK), *rows(url, _UNDECODED)]],
     )
 

@@ -198,7 +198,7 @@ def site(
         hearing = [_node(f"server-{n + 1}", serve, home, folder, given) for n in range(servers)]
         sending = [_node(f"sender-{n + 1}", ["send"], home, folder, given) for n in range(senders)]
         author = Author(paths, random.Random(plan.seed.getrandbits(64)))
-        told = forever(author) if stories else iter(())
+        told = forever(author, log, random.Random(plan.seed.getrandbits(64))) if stories else iter(())
         load = Load([node.port for node in hearing], told, random.Random(plan.seed.getrandbits(64)), rate=rate)
         there = Site(plan, name, folder, kept, hearing, sending, author, load, log)
         for node in there.nodes:

@@ -19,7 +19,7 @@ LEDGER = (
     Entry(1, BOB, "unknown", "opted_out", "10", superseded=False),
     Entry(2, ALICE, "unknown", "opted_in", "11", superseded=False),
 )
-STORED = Stored(("SM1", "SM2"), ("SM3 delivered",), REPLIES, {BOB: "opted_out", ALICE: "opted_in"}, LEDGER, ())
+STORED = Stored(("SM1", "SM2"), ("SM3 delivered",), REPLIES, {BOB: "opted_out", ALICE: "opted_in"}, LEDGER, (), ())
 
 
 def judged(sent: tuple[Sent, ...] = SENT, stored: Stored = STORED, arrivals: tuple[Arrival, ...] = LEFT,
@@ -64,6 +64,10 @@ def test_an_event_that_was_never_sent_is_found() -> None:
 
     assert found.invented == 1
     assert found.problems == ("1 recorded events were never sent: SM9 delivered",)
+
+
+def test_a_receipt_that_never_met_its_reply_is_found() -> None:
+    assert with_stored(unmet=("SM7",)).problems == ("1 receipts never met their reply: SM7",)
 
 
 def test_a_request_that_was_set_aside_is_found() -> None:

@@ -62,6 +62,8 @@ class Stored(NamedTuple):
     """By address."""
     ledger: Sequence[Entry]
     """By rising id."""
+    unmet: Sequence[str]
+    """Messages of our replies that do not know their reply, although the reply knows them."""
     work: Sequence[str]
     """What was parked or not understood."""
 
@@ -118,6 +120,7 @@ def judge(sent: Sequence[Sent], stored: Stored, arrivals: Sequence[Arrival], blo
         _sentence("events are recorded more than once", doubled),
         _sentence("recorded events were never sent", invented),
         _sentence("requests were set aside", stored.work),
+        _sentence("receipts never met their reply", stored.unmet),
         _sentence("replies are lost", lost),
         _sentence("messages answer nothing that is in the outbox", sorted(left - {str(r.id) for r in stored.replies})),
         _sentence("replies left twice without a crash that explains it", unexplained),
