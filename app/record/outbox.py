@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from app.events import EVERY_PROGRAM, NOBODY, Category, ConsentState, Standing, Status
+from app.record import keys
 from app.record.ids import new_id
 from app.record.sets import Ask, Insert, Inserts
 from app.record.tables import Moment, consent, iso, messages, outbox
@@ -182,6 +183,9 @@ def mark(conn: sa.Connection, outcomes: Sequence[Outcome]) -> None:
 
     A confirmation that never left makes room for another: the next STOP of that person is confirmed again.
     """
+    # As a batch holds them that records a receipt. Else one that has just looked and found no message would give its
+    # receipt to a message of its own, while the row that stays is ours.
+    keys.hold(conn, sorted(_names(outcomes)))
     marked = {row[0] for row in _MARK.run(conn, [_mark_row(outcome) for outcome in outcomes])}
     sent = [outcome for outcome in outcomes if outcome.state is State.SENT]
     if sent:
@@ -189,6 +193,13 @@ def mark(conn: sa.Connection, outcomes: Sequence[Outcome]) -> None:
     unconfirmed = [_unconfirm_row(o.row) for o in outcomes if _leaves_unconfirmed(o) and o.row.id in marked]
     if unconfirmed:
         conn.execute(_UNCONFIRM, unconfirmed)
+
+
+def _names(outcomes: Sequence[Outcome]) -> set[str]:
+    """The messages that receipts may name, in the words of `known.Concerned.names`."""
+    sent = [outcome for outcome in outcomes if outcome.state is State.SENT]
+    references = {str(outcome.row.id) for outcome in sent}
+    return references | {f"ref:{reference}" for reference in references} | {outcome.provider_id for outcome in sent}
 
 
 def _mark_row(outcome: Outcome) -> tuple[Any, ...]:

@@ -133,11 +133,14 @@ class Site:
             left = records.waiting(self.store.direct_url)
             self.problems.append(f"{left} replies still wait {DRAINED_WITHIN:.0f} s after the load")
 
-    def judge(self, *, rounds: int, in_order: bool = True, may_answer: tuple[int, ...] = (503,)) -> Result:
+    def judge(
+        self, *, rounds: int, in_order: bool = True, may_answer: tuple[int, ...] = (503,), forgiven: str = ""
+    ) -> Result:
         """The verdict. `may_answer`: what may be answered besides 2xx."""
         arrivals = records.arrivals(self.arrivals_log)
         sent = [event.sent() for event in self.load.events]
-        found = verdict.judge(sent, records.stored(self.store.direct_url), arrivals, self.blows, in_order=in_order)
+        kept = records.stored(self.store.direct_url)
+        found = verdict.judge(sent, kept, arrivals, self.blows, in_order=in_order, forgiven=forgiven)
         tries = self.load.tries
         good = sorted(t.seconds * 1000 for t in tries if t.good) or [0.0]
         odd = sorted({t.status for t in tries if not t.good} - {0, *may_answer})

@@ -86,6 +86,14 @@ def test_a_confirmation_that_never_left_is_found_whatever_its_state(state: str) 
     assert "1 people who said STOP have not exactly one confirmation: SM1" in found.problems
 
 
+def test_a_reply_that_was_cancelled_for_a_forgiven_reason_is_not_lost() -> None:
+    replies = (REPLIES[0]._replace(state="cancelled", reason="deadline passed"), REPLIES[1])
+    stored = STORED._replace(replies=replies)
+
+    assert judged(stored=stored, arrivals=(WELCOMED,), forgiven="deadline passed").problems == ()
+    assert len(judged(stored=stored, arrivals=(WELCOMED,), forgiven="").problems) == 2
+
+
 def test_a_doubtful_reply_that_the_provider_has_is_not_lost() -> None:
     assert with_stored(replies=(REPLIES[0]._replace(state="doubtful"), REPLIES[1])).problems == ()
 

@@ -1,7 +1,7 @@
 """Was anything lost, doubled or made up? Compares what was acknowledged with the database and with the provider. Pure."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -106,14 +106,21 @@ class Verdict(NamedTuple):
 
 
 def judge(sent: Sequence[Sent], stored: Stored, arrivals: Sequence[Arrival], blows: Sequence[Blow], *,
-          in_order: bool = True) -> Verdict:  # fmt: skip
-    """The verdict. `in_order`: each person's events must stand in the ledger in the order of their receive times."""
+          in_order: bool = True, forgiven: str = "") -> Verdict:  # fmt: skip
+    """The verdict. `in_order`: each person's events must stand in the ledger in the order of their receive times.
+
+    `forgiven`: replies that were cancelled for this reason are not lost.
+    """
+    waived = {
+        reply.id for reply in stored.replies if forgiven and (reply.state, reply.reason) == ("cancelled", forgiven)
+    }
+    unheard = {reply.address for reply in stored.replies if reply.id in waived}
     rows = Counter([*stored.inbound, *stored.receipts])
     known = {event.id for event in sent}
     missing = [event.id for event in sent if event.acknowledged and event.id not in rows]
     doubled = [key for key, count in rows.items() if count > 1]
     invented = [key for key in rows if key not in known]
-    lost, twice, unexplained = _lost(stored, arrivals), *_doubles(arrivals, blows)
+    lost, twice, unexplained = _lost(stored, arrivals, waived), *_doubles(arrivals, blows)
     left = {arrival.reference for arrival in arrivals}
     problems = (
         _sentence("acknowledged events are not recorded", missing),
@@ -125,7 +132,7 @@ def judge(sent: Sequence[Sent], stored: Stored, arrivals: Sequence[Arrival], blo
         _sentence("messages answer nothing that is in the outbox", sorted(left - {str(r.id) for r in stored.replies})),
         _sentence("replies left twice without a crash that explains it", unexplained),
         _sentence("messages have not exactly one reply in the outbox", _unanswered(sent, stored, in_order=in_order)),
-        _sentence("people who said STOP have not exactly one confirmation", _unconfirmed(sent, arrivals)),
+        _sentence("people who said STOP have not exactly one confirmation", _unconfirmed(sent, arrivals, unheard)),
         _sentence("people stand otherwise than they said", _misjudged(sent, rows, stored)),
         _sentence("people's ledgers are no chain", _unchained(stored.ledger, in_order=in_order)),
     )
@@ -149,13 +156,13 @@ def _sentence(what: str, which: Sequence[str]) -> str:
     return f"{len(which)} {what}: {', '.join(map(str, which[:_SHOWN]))}" if which else ""
 
 
-def _lost(stored: Stored, arrivals: Sequence[Arrival]) -> list[str]:
+def _lost(stored: Stored, arrivals: Sequence[Arrival], waived: Set[int]) -> list[str]:
     """Replies that never left. One may be cancelled because its person has opted out meanwhile; a confirmation never."""
     left = {arrival.reference for arrival in arrivals}
     return [
         f"{reply.id} ({reply.category}, {reply.state}, {reply.reason or 'no reason'})"
         for reply in stored.replies
-        if (str(reply.id) not in left and not _rightly_cancelled(reply, stored.consent))
+        if (str(reply.id) not in left and reply.id not in waived and not _rightly_cancelled(reply, stored.consent))
         or reply.state in ("pending", "sending")
     ]
 
@@ -199,7 +206,7 @@ def _unanswered(sent: Sequence[Sent], stored: Stored, *, in_order: bool) -> list
     return sorted(silent | {key for key, count in replies.items() if count > 1})
 
 
-def _unconfirmed(sent: Sequence[Sent], arrivals: Sequence[Arrival]) -> list[str]:
+def _unconfirmed(sent: Sequence[Sent], arrivals: Sequence[Arrival], unheard: Set[str]) -> list[str]:
     """Asked of the provider alone, whatever the database says: one reply to each, however often it left."""
     replies = defaultdict(set)
     for arrival in arrivals:
@@ -207,7 +214,7 @@ def _unconfirmed(sent: Sequence[Sent], arrivals: Sequence[Arrival]) -> list[str]
             replies[arrival.to].add(arrival.reference)
     stops = {event.address: event for event in sent if event.what == "stop"}
     wrong = {to for to, references in replies.items() if to not in stops or len(references) > 1}
-    wrong |= {to for to, event in stops.items() if event.acknowledged and to not in replies}
+    wrong |= {to for to, event in stops.items() if event.acknowledged and to not in replies.keys() | unheard}
     return [stops[to].id if to in stops else to for to in sorted(wrong)]
 
 
