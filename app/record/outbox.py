@@ -195,13 +195,6 @@ def mark(conn: sa.Connection, outcomes: Sequence[Outcome]) -> None:
         conn.execute(_UNCONFIRM, unconfirmed)
 
 
-def _names(outcomes: Sequence[Outcome]) -> set[str]:
-    """The messages that receipts may name, in the words of `known.Concerned.names`."""
-    sent = [outcome for outcome in outcomes if outcome.state is State.SENT]
-    references = {str(outcome.row.id) for outcome in sent}
-    return references | {f"ref:{reference}" for reference in references} | {outcome.provider_id for outcome in sent}
-
-
 def _mark_row(outcome: Outcome) -> tuple[Any, ...]:
     row, state, reason, _, provider_id, sent_at, next_at, counts = outcome
     lease = iso(row.claimed_until)
@@ -223,6 +216,13 @@ def _add_messages(conn: sa.Connection, sent: Sequence[Outcome], marked: set[int]
     # In one order for all nodes, and each key once: PostgreSQL refuses to touch a row twice.
     rows = {_message_key(o): _message_row(o, marked) for o in sent if o.row.id not in known}
     _MESSAGES.run(conn, [rows[key] for key in sorted(rows)])
+
+
+def _names(outcomes: Sequence[Outcome]) -> set[str]:
+    """The messages that receipts may name, in the words of `known.Concerned.names`."""
+    sent = [outcome for outcome in outcomes if outcome.state is State.SENT]
+    references = {str(outcome.row.id) for outcome in sent}
+    return references | {f"ref:{reference}" for reference in references} | {outcome.provider_id for outcome in sent}
 
 
 def _message_key(outcome: Outcome) -> tuple[str, str, str]:
