@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST_ARGS ?= -n auto
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test check bench providers fuzz lock clean
+.PHONY: help install install-dev run test check bench providers fuzz torture torture-full lock clean
 
 help:  ## print the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -34,6 +34,12 @@ providers: .venv/installed  ## write the page of each provider file anew
 
 fuzz: .venv/installed-dev  ## five minutes of spoilt samples against every provider file
 	$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
+
+torture: .venv/installed-dev  ## crashes and outages on purpose, under five minutes: is anything lost, doubled, unanswered?
+	$(BIN)/python -m tests.torture --short $(TORTURE_ARGS)
+
+torture-full: .venv/installed-dev  ## the same with 200 kills, outages of a minute, 10,000 twins; half an hour
+	$(BIN)/python -m tests.torture --full $(TORTURE_ARGS)
 
 lock:  ## write both lock files anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-strip-extras \

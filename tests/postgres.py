@@ -41,33 +41,74 @@ def _memory() -> str | None:
     return str(shared) if roomy else None
 
 
+class Server:
+    """A PostgreSQL on a folder of its own, which can be stopped in any way and started again on the same data."""
+
+    def __init__(self, folder: Path, port: int, options: tuple[str, ...] = ()) -> None:
+        self.url = f"postgresql://postgres@127.0.0.1:{port}"
+        self.port = port
+        self.log = folder / "log"
+        self._command = [BINARIES / "postgres", "-D", folder / "data", "-p", str(port), "-c", "listen_addresses=127.0.0.1",
+                         "-c", f"unix_socket_directories={folder}", *options]  # fmt: skip
+        self._run = {"cwd": folder, "env": {"PATH": os.environ["PATH"], "LC_ALL": "C"}, **_account()}
+        subprocess.run(
+            [BINARIES / "initdb", "-D", folder / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"],
+            check=True, stdout=subprocess.DEVNULL, **self._run,
+        )  # fmt: skip
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Of the postmaster."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def runs(self) -> bool:
+        """Whether the postmaster is there."""
+        return self._process is not None and self._process.poll() is None
+
+    def launch(self) -> None:
+        """Start it, and do not wait."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, **self._run)
+
+    def start(self) -> None:
+        """Start it, and wait until it answers. Raises RuntimeError with its log."""
+        self.launch()
+        assert self._process is not None
+        _wait(self._process, self.port, self.log)
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """End it. SIGINT is "fast", it does not wait for clients; SIGQUIT is "immediate", as a crash would be."""
+        assert self._process is not None
+        self._process.send_signal(how)
+        self._process.wait(20)
+
+
+@contextmanager
+def startable(*, durable: bool = False, options: tuple[str, ...] = (), folder: Path | None = None) -> Iterator[Server]:
+    """A fresh server that runs. `folder`: an existing one to keep it in."""
+    home = Path(tempfile.mkdtemp(prefix="textback-pg-", dir=folder or (None if durable else _memory())))
+    if account := _account():
+        os.chown(home, account["user"], account["group"])
+    fast = () if durable else ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
+    try:
+        server = Server(home, free_port(), (*fast, *options))
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
 @contextmanager
 def running(*, durable: bool = False, options: tuple[str, ...] = ()) -> Iterator[str]:
     """The URL of a fresh server's `postgres` database, without its name: `postgresql://postgres@127.0.0.1:PORT`."""
-    folder, port = Path(tempfile.mkdtemp(prefix="textback-pg-", dir=None if durable else _memory())), free_port()
-    account = _account()
-    if account:
-        os.chown(folder, account["user"], account["group"])
-    data = folder / "data"
-    run = {"cwd": folder, "env": {"PATH": os.environ["PATH"], "LC_ALL": "C"}, **account}
-    fast = () if durable else ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
-    subprocess.run(
-        [BINARIES / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"],
-        check=True, stdout=subprocess.DEVNULL, **run,
-    )  # fmt: skip
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [BINARIES / "postgres", "-D", data, "-p", str(port), "-c", "listen_addresses=127.0.0.1",
-             "-c", f"unix_socket_directories={folder}", *fast, *options],
-            stdout=log, stderr=log, **run,
-        )  # fmt: skip
-    try:
-        _wait(server, port, folder / "log")
-        yield f"postgresql://postgres@127.0.0.1:{port}"
-    finally:
-        server.send_signal(signal.SIGINT)  # "fast": does not wait for clients
-        server.wait(20)
-        shutil.rmtree(folder, ignore_errors=True)
+    with startable(durable=durable, options=options) as server:
+        yield server.url
 
 
 def _wait(server: subprocess.Popen[bytes], port: int, log: Path) -> None:

@@ -1,19 +1,23 @@
 """The outbox in SQL: claims that exclude each other, leases that lapse, marks that stay true."""
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from app.events import NOBODY, ConsentState, Standing
+from app.changes import Changes
+from app.events import NOBODY, ConsentState, Heard, Known, Standing, Status
+from app.interpret import decide
 from app.record import outbox
+from app.record.batch import write
 from app.record.database import Database
 from app.record.outbox import Due, Outcome, State
-from app.record.tables import consent, messages
+from app.record.tables import consent, messages, receipts
 from app.record.tables import outbox as table
-from tests.heard import ALICE, BOB, CHARLIE, COMPANY, NOON
+from tests.heard import ALICE, BOB, CHARLIE, COMPANY, NOON, heard, receipt
 
 LEASE = timedelta(seconds=90)
 SECOND = timedelta(seconds=1)
@@ -220,6 +224,30 @@ def test_a_receipt_that_came_before_the_mark_keeps_its_status(database: Database
 
     columns = (messages.c.id, messages.c.provider_id, messages.c.status, messages.c.outbox_id, messages.c.sender)
     assert rows(database, *columns) == [(99, provider_id, "delivered", 7, COMPANY)]
+
+
+def test_a_receipt_that_is_recorded_while_its_reply_is_marked_belongs_to_its_message(database: Database) -> None:
+    queue(database, 1, ALICE)
+    (row,) = claim(database)
+    other = Database(database.url.render_as_string(hide_password=False))
+    marking = threading.Thread(target=mark, args=(other, sent(row, "SM1")))
+
+    def decide_slowly(heards: Sequence[Heard], known: Known, new_id: Callable[[], int]) -> Changes:
+        """The message was looked for and is not there; now its reply is marked, as far as it can be."""
+        if database.dialect == "postgresql":  # SQLite has one writer at a time
+            marking.start()
+            marking.join(0.5)
+        return decide(heards, known, new_id)
+
+    came = heard(receipt(Status.DELIVERED, message_id="SM1", recipient=ALICE))
+    database.write_now(lambda conn: write(conn, [came], decide_slowly))
+    if not marking.ident:
+        marking.start()
+    marking.join()
+    other.close()
+
+    assert rows(database, receipts.c.message_id) == rows(database, messages.c.id)
+    assert rows(database, messages.c.provider_id, messages.c.status, messages.c.outbox_id) == [("SM1", "delivered", 1)]
 
 
 def test_two_replies_with_one_id_of_the_provider_are_one_message(database: Database) -> None:

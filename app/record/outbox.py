@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from app.events import EVERY_PROGRAM, NOBODY, Category, ConsentState, Standing, Status
+from app.record import keys
 from app.record.ids import new_id
 from app.record.sets import Ask, Insert, Inserts
 from app.record.standings import MARK_SQL, Place, in_both, with_suppressed
@@ -201,6 +202,9 @@ def mark(conn: sa.Connection, outcomes: Sequence[Outcome]) -> None:
 
     A confirmation that never left makes room for another: the next STOP of that person is confirmed again.
     """
+    # As a batch holds them that records a receipt. Else one that has just looked and found no message would give its
+    # receipt to a message of its own, while the row that stays is ours.
+    keys.hold(conn, sorted(_names(outcomes)))
     marked = {row[0] for row in _MARK.run(conn, [_mark_row(outcome) for outcome in outcomes])}
     sent = _not_erased(conn, [outcome for outcome in outcomes if outcome.state is State.SENT], marked)
     if sent:
@@ -240,6 +244,13 @@ def _add_messages(conn: sa.Connection, sent: Sequence[Outcome], marked: set[int]
     # In one order for all nodes, and each key once: PostgreSQL refuses to touch a row twice.
     rows = {_message_key(o): _message_row(o, marked) for o in sent if o.row.id not in known}
     _MESSAGES.run(conn, [rows[key] for key in sorted(rows)])
+
+
+def _names(outcomes: Sequence[Outcome]) -> set[str]:
+    """The messages that receipts may name, in the words of `known.Concerned.names`."""
+    sent = [outcome for outcome in outcomes if outcome.state is State.SENT]
+    references = {str(outcome.row.id) for outcome in sent}
+    return references | {f"ref:{reference}" for reference in references} | {outcome.provider_id for outcome in sent}
 
 
 def _message_key(outcome: Outcome) -> tuple[str, str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from app import metrics
+from app import metrics, steps
 from app.address import mask
 from app.errors import SendFailed, StoreUnavailable
 from app.events import Category, Cause, Change, ConsentState, Heard
@@ -82,7 +82,9 @@ class Delivery:
         began = time.perf_counter()
         try:
             message = await self._message(row, carrier)
+            steps.reached("leaving")
             provider_id = await deliver(carrier, self._client, message, timeout=self._timeout)
+            steps.reached("answered")
         except SendFailed as failure:
             return await self._failed(row, carrier, failure, now)
         finally:

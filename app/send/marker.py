@@ -7,7 +7,7 @@ from functools import partial
 import structlog
 from prometheus_client import Counter
 
-from app import metrics
+from app import metrics, steps
 from app.address import mask
 from app.errors import StoreUnavailable
 from app.record import outbox
@@ -73,6 +73,7 @@ class Marker:
                 await self._mark(batch)
 
     async def _mark(self, batch: list[Outcome]) -> None:
+        steps.reached("marking")
         try:
             await self._writer.run(partial(outbox.mark, outcomes=batch))
         except StoreUnavailable:
@@ -86,4 +87,5 @@ class Marker:
                 for outcome in batch:
                     await self._mark([outcome])
         else:
+            steps.reached("marked")
             self._marked()

@@ -8,6 +8,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+from app import steps
 from app.address import mask
 from app.record import outbox
 from app.record.outbox import Due, Outcome, State
@@ -114,6 +115,8 @@ class Sender:
         rows = await self._writer.run(partial(outbox.claim, now=now, lease_until=now + self._lease, limit=self._limit))
         if rows is None:
             return _AFTER_CONTENTION
+        if rows:
+            steps.reached("claimed")
         for row in rows:
             self._queue.put_nowait(row)
         if len(rows) == self._limit:

@@ -74,7 +74,7 @@ def cpu_seconds(pid: int) -> float:
     """CPU time, user and system, of a process and all it started, the ended ones included."""
     fields = _stat(pid)
     own = sum(map(int, fields[11:15])) / TICKS if fields[0] else 0.0
-    return own + sum(cpu_seconds(child) for child in _children(pid))
+    return own + sum(cpu_seconds(child) for child in children(pid))
 
 
 def _stat(pid: int) -> list[str]:
@@ -85,7 +85,8 @@ def _stat(pid: int) -> list[str]:
         return [""]
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
+    """The ids of the processes that it started and that still run."""
     try:
         return [int(n) for task in Path(f"/proc/{pid}/task").iterdir() for n in (task / "children").read_text().split()]
     except OSError:
