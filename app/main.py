@@ -31,13 +31,13 @@ from app.record import registry, schema
 from app.record.database import Database, served_alone
 from app.record.vault import Vault
 from app.record.writer import Writer
-from app.send import Client, Courier, Destinations, Sender, fetch
+from app.send import Client, Courier, Destinations, Handover, Sender, fetch
 from app.serve import HANDLERS, routes
 from app.serve.metrics import count_events
 from app.serve.parts import Parts
 from app.serve.takeover import hire, take_over
 from app.settings import CONFIG_DIR, Settings
-from app.switchboard import Switchboard
+from app.switchboard import Switchboard, policy
 from app.webhook import load_packs
 
 log = structlog.get_logger()
@@ -51,10 +51,11 @@ def build(settings: Settings, *, send: bool = True) -> Parts:
     vault = Vault(_secret_key(settings))
     database = Database(settings.database_url.get_secret_value())
     providers, packs = load_providers(CONFIG_DIR), load_packs(CONFIG_DIR)
-    writer = Writer(database, decide, limit=settings.queue_limit)
+    handover = Handover(decide, policy(settings).longest_deadline)
+    writer = Writer(database, handover.decide, limit=settings.queue_limit)
     couriers: dict[str, Courier] = {}
     client = Client(Destinations(settings.allowed_private_destinations))
-    sender = Sender(writer, client, couriers.get, settings) if send else None
+    sender = Sender(writer, client, couriers.get, settings, handover=handover) if send else None
     keyring = Keyring(partial(fetch, client))
     switchboard = Switchboard(providers, packs, settings, keyring)
     parts = Parts(settings, database, writer, vault, switchboard, sender, providers, packs, client, keyring)
@@ -111,7 +112,7 @@ async def _running(parts: Parts, *chores: Any) -> AsyncIterator[None]:
     await take_over(parts)
     tasks = [asyncio.create_task(chore) for chore in (watch_registry(parts), *chores)]
     if parts.sender:
-        parts.writer.listen(partial(_nudge, asyncio.get_running_loop(), parts.sender))
+        parts.writer.listen(partial(_hand_over, asyncio.get_running_loop(), parts.sender))
         parts.sender.start()
     try:
         yield
@@ -126,9 +127,9 @@ async def _running(parts: Parts, *chores: Any) -> AsyncIterator[None]:
         parts.database.close()
 
 
-def _nudge(loop: asyncio.AbstractEventLoop, sender: Sender, _fresh: Sequence[Heard], changes: Changes) -> None:
+def _hand_over(loop: asyncio.AbstractEventLoop, sender: Sender, _fresh: Sequence[Heard], changes: Changes) -> None:
     if changes.outbox:
-        loop.call_soon_threadsafe(sender.nudge)
+        loop.call_soon_threadsafe(sender.take, changes)
 
 
 # --- processes ----------------------------------------------------------------------------------------------------

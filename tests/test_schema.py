@@ -8,7 +8,7 @@ from app.record import joining, schema, tables
 from app.record.database import Database
 
 EXTRA = {
-    "outbox": {"claimed_until", "reason", "provider_id", "sent_at"},
+    "outbox": {"reason", "provider_id", "sent_at"},
     "work_list": {"resolved_at"},
 }
 

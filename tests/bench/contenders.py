@@ -116,7 +116,7 @@ def _textback(stack: ExitStack, database_url: str, folder: Path, options: Option
         "TEXTBACK_ALLOWED_PRIVATE_DESTINATIONS": "127.0.0.1",
         "TEXTBACK_ACCESS_LOG": str(options.access_log).lower(),
     }
-    urls = _register(environment, sink, folder)
+    urls = registered(environment, sink, folder)
     serve = [BIN / "textback", "serve", "--migrate", *(["--no-send"] if options.own_sender else [])]
     pids = [stack.enter_context(started(serve, log, environment))]
     if options.own_sender:
@@ -133,7 +133,7 @@ def _sink(stack: ExitStack, folder: Path) -> str:
     return f"http://127.0.0.1:{port}"
 
 
-def _register(environment: dict[str, str], sink: str, folder: Path) -> dict[str, str]:
+def registered(environment: dict[str, str], sink: str, folder: Path) -> dict[str, str]:
     if not (BIN / "textback").exists():
         raise BenchError(f"{BIN / 'textback'} is missing; make it with: make install")
     file = folder / "registry.toml"
