@@ -5,7 +5,7 @@ claimed again: at least once. `next_at` of a claimed row is the end of its lease
 Per address one reply is in flight, the oldest that is due; a reply that waits for its next try holds no other back.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -146,10 +146,11 @@ _MARK = Ask(
     "WITH v AS (SELECT * FROM given) UPDATE outbox SET state = v.c1, reason = v.c2, provider_id = v.c3, "
     "sent_at = v.c4, next_at = coalesce(v.c5, outbox.next_at), attempts = outbox.attempts - v.c6, claimed_until = NULL "
     "FROM v WHERE outbox.id = v.c0 AND outbox.state = 'sending' AND (v.c1 = 'sent' OR outbox.claimed_until = v.c7) "
-    "RETURNING outbox.id",
+    "RETURNING outbox.id, EXISTS (SELECT 1 FROM messages m WHERE m.provider_id = 'ref:' || outbox.id)",
     ("bigint", "text", "text", "text", "timestamptz", "timestamptz", "integer", "timestamptz"),
 )
-# A receipt that brought our reference and no id of the provider's, and came before this mark.
+# A receipt that brought our reference and no id of the provider's, and came before this mark: rare, so it is asked for
+# only where the mark has seen a message of that name, or could not look.
 _ADOPT = Ask(
     "WITH v AS (SELECT * FROM given) UPDATE messages SET outbox_id = v.c0, sender = v.c2 "
     "FROM v WHERE messages.provider_id = 'ref:' || v.c0 AND messages.account = v.c1 RETURNING messages.outbox_id",
@@ -182,7 +183,7 @@ def mark(conn: sa.Connection, outcomes: Sequence[Outcome]) -> None:
 
     A confirmation that never left makes room for another: the next STOP of that person is confirmed again.
     """
-    marked = {row[0] for row in _MARK.run(conn, [_mark_row(outcome) for outcome in outcomes])}
+    marked = {row[0]: bool(row[1]) for row in _MARK.run(conn, [_mark_row(outcome) for outcome in outcomes])}
     sent = [outcome for outcome in outcomes if outcome.state is State.SENT]
     if sent:
         _add_messages(conn, sent, marked)
@@ -206,9 +207,10 @@ def _mark_row(outcome: Outcome) -> tuple[Any, ...]:
     )
 
 
-def _add_messages(conn: sa.Connection, sent: Sequence[Outcome], marked: set[int]) -> None:
-    given = [(o.row.id, o.account, o.row.sender) for o in sent]
-    known = {row[0] for row in _ADOPT.run(conn, given)}
+def _add_messages(conn: sa.Connection, sent: Sequence[Outcome], marked: Mapping[int, bool]) -> None:
+    """`marked`: by id, whether a receipt has brought its reference before."""
+    named = [(o.row.id, o.account, o.row.sender) for o in sent if marked.get(o.row.id, True)]
+    known = {row[0] for row in _ADOPT.run(conn, named)}
     # In one order for all nodes, and each key once: PostgreSQL refuses to touch a row twice.
     rows = {_message_key(o): _message_row(o, marked) for o in sent if o.row.id not in known}
     _MESSAGES.run(conn, [rows[key] for key in sorted(rows)])
@@ -218,7 +220,7 @@ def _message_key(outcome: Outcome) -> tuple[str, str, str]:
     return outcome.provider_id, outcome.row.address, outcome.account
 
 
-def _message_row(outcome: Outcome, marked: set[int]) -> tuple[Any, ...]:
+def _message_row(outcome: Outcome, marked: Mapping[int, bool]) -> tuple[Any, ...]:
     """The row of `messages`. It has the reply's own id, which is the reference that receipts may echo.
 
     A reply that was already marked by another sender, after our lease had lapsed, left twice and is two messages.
