@@ -129,7 +129,7 @@ def filled(kind: str, database: str, count: int, folder: Path, server: str) -> I
         _on(server, f"CREATE DATABASE {name}")
         try:
             _migrate(f"{server}/{name}")
-            _fill_postgresql(f"{server}/{name}", kind, count)
+            fill(f"{server}/{name}", kind, count)
             yield name
         finally:
             _on(server, f"DROP DATABASE {name} WITH (FORCE)")
@@ -137,11 +137,19 @@ def filled(kind: str, database: str, count: int, folder: Path, server: str) -> I
     file = folder / f"filled-{kind}-{time.time_ns()}.db"
     try:
         _migrate(f"sqlite:///{file}")
-        _fill_sqlite(file, kind, count)
+        fill(f"sqlite:///{file}", kind, count)
         yield str(file)
     finally:
         for path in folder.glob(f"{file.name}*"):
             path.unlink()
+
+
+def fill(url: str, kind: str, count: int) -> None:
+    """Put `count` events of `kind` into a migrated database."""
+    if url.startswith("sqlite:///"):
+        _fill_sqlite(Path(url.removeprefix("sqlite:///")), kind, count)
+    else:
+        _fill_postgresql(url, kind, count)
 
 
 def _on(server: str, statement: str) -> None:
