@@ -1,6 +1,7 @@
 """The sender: claims what is due, has it delivered by many hands at once, and has the outcomes written down.
 
 Three kinds of task: one claims, `send_concurrency` deliver, one marks. Whatever happens to one reply, the loops go on.
+What was recorded in this process comes to it already claimed, as far as there is room (see `handover`).
 """
 
 import asyncio
