@@ -1,8 +1,8 @@
 """The outbox: replies are claimed for a while, sent, and marked with what became of them.
 
 A claim is a lease. A process that dies leaves its rows in state `sending`, and when the lease has lapsed they are
-claimed again: at least once. `next_at` of a claimed row is the end of its lease, so one index tells what is due. A reply
-may be born claimed, by the process that records and sends it (see `app.send.handover`).
+claimed again: at least once. `next_at` of a claimed row is the end of its lease, so one index tells what is due. A
+process that records and sends has its replies born claimed (see `app.send.handover`).
 Per address one reply is in flight, the oldest that is due; a reply that waits for its next try holds no other back.
 """
 

