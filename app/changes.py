@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from app.events import MessageKey
+from app.events import ConsentState, MessageKey, Standing
 
 
 class InboundRow(NamedTuple):
@@ -83,6 +83,11 @@ class ConsentRow(NamedTuple):
     ledger_id: int
     confirmed: bool
 
+    @property
+    def standing(self) -> Standing:
+        """The row, as decisions see it."""
+        return Standing(ConsentState(self.state), self.since, self.as_of, self.cause, self.confirmed)
+
 
 class OutboxRow(NamedTuple):
     """Table `outbox`, as a row is born."""
@@ -104,6 +109,8 @@ class OutboxRow(NamedTuple):
     created_at: datetime
     content: str = ""
     """Suggestions and fallback of a rich reply as JSON (see `app.reply.Reply`); empty: it is plain."""
+    claimed_until: datetime | None = None
+    """Set: it is born claimed, see `app.send.handover`."""
 
 
 class GuardRow(NamedTuple):
@@ -183,6 +190,8 @@ class Changes:
     evidence: list[EvidenceRow] = field(default_factory=list)
     consent: dict[tuple[str, str], ConsentRow] = field(default_factory=dict)
     outbox: list[OutboxRow] = field(default_factory=list)
+    claimed: dict[int, tuple[Standing, Standing]] = field(default_factory=dict)
+    """By id, those of `outbox` that are born claimed: how the person then stands in their program and in all."""
     guards: dict[str, GuardRow] = field(default_factory=dict)
     receipts: list[ReceiptRow] = field(default_factory=list)
     messages: dict[MessageKey, MessageRow] = field(default_factory=dict)

@@ -246,6 +246,8 @@ class Known:
     """By our reference, for receipts that echo it."""
     deliveries_by_id: dict[tuple[str, str], tuple[MessageKey, Delivery]] = field(default_factory=dict)
     """By (account, the provider's id), for receipts that do not say who received the message."""
+    restored: bool = False
+    """The database was restored and not yet compared with the providers' lists: who has opted out is uncertain."""
 
 
 @dataclass(slots=True)

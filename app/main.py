@@ -38,14 +38,14 @@ from app.record.shelter import Shelter
 from app.record.spool import Spool
 from app.record.vault import Vault
 from app.record.writer import Writer
-from app.send import Client, Courier, Destinations, Sender, fetch
+from app.send import Client, Courier, Destinations, Handover, Sender, fetch
 from app.serve import HANDLERS, routes
 from app.serve.metrics import count_events
 from app.serve.parts import Parts
 from app.serve.takeover import hire, take_over, take_over_last_known
 from app.server import Server, until_told
 from app.settings import CONFIG_DIR, Settings
-from app.switchboard import Switchboard
+from app.switchboard import Switchboard, policy
 from app.webhook import load_packs
 
 log = structlog.get_logger()
@@ -62,10 +62,11 @@ def build(settings: Settings, *, send: bool = True, hear: bool = True) -> Parts:
     vault = Vault(_secret_key(settings))
     database = opened(settings)
     providers, packs = load_providers(CONFIG_DIR), load_packs(CONFIG_DIR)
-    writer = Writer(database, decide, limit=settings.queue_limit, limit_bytes=settings.queue_bytes)
+    handover = Handover(decide, policy(settings).longest_deadline)
+    writer = Writer(database, handover.decide, limit=settings.queue_limit, limit_bytes=settings.queue_bytes)
     couriers: dict[str, Courier] = {}
     client = Client(Destinations(settings.allowed_private_destinations))
-    sender = Sender(writer, client, couriers.get, settings) if send else None
+    sender = Sender(writer, client, couriers.get, settings, handover=handover) if send else None
     keyring = Keyring(partial(fetch, client))
     switchboard = Switchboard(providers, packs, settings, keyring)
     intake = _intake(settings, database, writer, switchboard, hear=hear)
@@ -132,7 +133,7 @@ async def _running(parts: Parts, *chores: Any) -> AsyncIterator[None]:
     await parts.intake.start(away=not await _taken_over(parts))
     tasks = [asyncio.create_task(chore) for chore in (watch_registry(parts), *chores)]
     if parts.sender:
-        parts.writer.listen(partial(_nudge, asyncio.get_running_loop(), parts.sender))
+        parts.writer.listen(partial(_hand_over, asyncio.get_running_loop(), parts.sender))
         parts.sender.start()
     try:
         yield
@@ -169,9 +170,9 @@ async def _stop_writing(parts: Parts) -> None:
         _, late = await asyncio.wait({stopping}, timeout=parts.settings.outage_after)
 
 
-def _nudge(loop: asyncio.AbstractEventLoop, sender: Sender, _fresh: Sequence[Heard], changes: Changes) -> None:
+def _hand_over(loop: asyncio.AbstractEventLoop, sender: Sender, _fresh: Sequence[Heard], changes: Changes) -> None:
     if changes.outbox:
-        loop.call_soon_threadsafe(sender.nudge)
+        loop.call_soon_threadsafe(sender.take, changes)
 
 
 # --- processes ----------------------------------------------------------------------------------------------------

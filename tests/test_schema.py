@@ -12,7 +12,7 @@ from tests.commands import runner
 from tests.serving import serving
 
 EXTRA = {
-    "outbox": {"claimed_until", "reason", "provider_id", "sent_at", "settled_at", "note"},
+    "outbox": {"reason", "provider_id", "sent_at", "settled_at", "note"},
     "work_list": {"resolved_at", "resolved_by", "resolution"},
 }
 

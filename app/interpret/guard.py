@@ -28,6 +28,11 @@ class Policy(NamedTuple):
         """How long a reply of the category may wait. 5 minutes is what 47 CFR 64.1200(a)(12) presumes fine."""
         return self.confirmation_deadline if category is Category.OPT_OUT else self.reply_deadline
 
+    @property
+    def longest_deadline(self) -> timedelta:
+        """Of a reply of any category."""
+        return max(self.confirmation_deadline, self.reply_deadline)
+
 
 def refuses_address(address: str, sender: str, own_numbers: frozenset[str]) -> str:
     """Why nobody at this address is answered; empty: somebody may be."""

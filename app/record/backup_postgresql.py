@@ -129,7 +129,7 @@ def restore(file: Path, url: str, tools: Tools, source: str, now: datetime, *, r
             after=[f"SET search_path TO {server.quoted}", *map(_as_text, marks if with_fact else ()), "ANALYZE"],
         )
         _play(script, archive, server, _environment(database))
-        database.write_now(lambda conn: _migrate_and_mark(conn, () if with_fact else marks))
+        database.direct_now(lambda conn: _migrate_and_mark(conn, () if with_fact else marks))
 
 
 def _refuse(server: _Server, archive: Archive, *, replace: bool) -> None:

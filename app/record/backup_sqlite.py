@@ -119,7 +119,7 @@ def _finish(part: Path, source: str, now: datetime) -> None:
     """Bring the copy to this code's revision, with the fact in it, before it has a name that anybody knows."""
     database = Database(f"sqlite:///{part}")
     try:
-        database.write_now(lambda conn: _migrate_and_mark(conn, source, now))
+        database.direct_now(lambda conn: _migrate_and_mark(conn, source, now))
     finally:
         database.close()
     with closing(_connect(part, "rw")) as conn:

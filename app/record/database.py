@@ -91,12 +91,12 @@ class Database:
 
     def read_now(self, question: Callable[[sa.Connection], T]) -> T:
         """The answer of `question`, in this thread and however long it takes; for the command line."""
-        return self._ask(partial(_unhurried, act=question), _Call(self._reading))
+        return self._ask(partial(unhurried, act=question), _Call(self._reading))
 
     def write_now(self, act: Callable[[sa.Connection], T]) -> T:
         """Run `act` in a transaction of its own, in this thread; for the command line. A server uses its writer."""
         with self.writers.begin() as conn:
-            return _unhurried(conn, act)
+            return unhurried(conn, act)
 
     def direct_now(self, act: Callable[[sa.Connection], T]) -> T:
         """Run `act` in a transaction of its own, past a pooling proxy and with no time-out at all; for migrations."""
@@ -260,7 +260,8 @@ def _answered(conn: sa.Connection, question: Callable[[sa.Connection], T]) -> T:
     return answer
 
 
-def _unhurried(conn: sa.Connection, act: Callable[[sa.Connection], T]) -> T:
+def unhurried(conn: sa.Connection, act: Callable[[sa.Connection], T]) -> T:
+    """Run `act` without the time-outs of statements: somebody waits for it, and knows that it takes long."""
     if conn.dialect.name == "postgresql":
         conn.exec_driver_sql(sessions.UNHURRIED).close()
     return act(conn)

@@ -1,11 +1,12 @@
 """The outbox: replies are claimed for a while, sent, and marked with what became of them.
 
 A claim is a lease. A process that dies leaves its rows in state `sending`, and when the lease has lapsed they are
-claimed again: at least once. `next_at` of a claimed row is the end of its lease, so one index tells what is due.
+claimed again: at least once. `next_at` of a claimed row is the end of its lease, so one index tells what is due. A
+process that records and sends has its replies born claimed (see `app.send.handover`).
 Per address one reply is in flight, the oldest that is due; a reply that waits for its next try holds no other back.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -76,16 +77,20 @@ class Outcome(NamedTuple):
     """Whether it was a try. False: it was given back untouched."""
 
 
+#: replies for people who have not opted out, which nobody knows of a restored database: they wait until it was compared
+#: with the block lists, or for their deadline
+WAIT_WHILE_RESTORED = (Category.DEFAULT.value, Category.CUSTOM.value)
+_WAITING = ", ".join(repr(category) for category in WAIT_WHILE_RESTORED)
+
+
 # --- claiming -----------------------------------------------------------------------------------------------------
 
 # `state IN (…)` is spelt out as in the partial index, which is used only then. MATERIALIZED: the lock is taken once.
-# Default and custom replies are for people who have not opted out, which nobody knows of a restored database: they wait
-# until it was compared with the block lists, or for their deadline.
 _CLAIM = """
     WITH due AS MATERIALIZED (
         SELECT id, address FROM outbox
         WHERE state IN ('pending', 'sending') AND next_at <= :now AND NOT (
-            category IN ('default', 'custom') AND deadline > :now
+            category IN ({waiting}) AND deadline > :now
             AND EXISTS (SELECT 1 FROM facts WHERE name = 'restored')
         ) AND address NOT IN (
             SELECT address FROM outbox
@@ -97,7 +102,7 @@ _CLAIM = """
 
 
 def _claim_statement(lock: str) -> sa.TextClause:
-    return sa.text(_CLAIM.format(lock=lock)).bindparams(
+    return sa.text(_CLAIM.format(lock=lock, waiting=_WAITING)).bindparams(
         sa.bindparam("now", type_=Moment), sa.bindparam("lease_until", type_=Moment)
     )
 
@@ -166,10 +171,11 @@ _MARK = Ask(
     "WITH v AS (SELECT * FROM given) UPDATE outbox SET state = v.c1, reason = v.c2, provider_id = v.c3, "
     "sent_at = v.c4, next_at = coalesce(v.c5, outbox.next_at), attempts = outbox.attempts - v.c6, claimed_until = NULL "
     "FROM v WHERE outbox.id = v.c0 AND outbox.state = 'sending' AND (v.c1 = 'sent' OR outbox.claimed_until = v.c7) "
-    "RETURNING outbox.id",
+    "RETURNING outbox.id, EXISTS (SELECT 1 FROM messages m WHERE m.provider_id = 'ref:' || outbox.id)",
     ("bigint", "text", "text", "text", "timestamptz", "timestamptz", "integer", "timestamptz"),
 )
-# A receipt that brought our reference and no id of the provider's, and came before this mark.
+# A receipt that brought our reference and no id of the provider's, and came before this mark: rare, so it is asked for
+# only where the mark has seen a message of that name, or could not look.
 _ADOPT = Ask(
     "WITH v AS (SELECT * FROM given) UPDATE messages SET outbox_id = v.c0, sender = v.c2 "
     "FROM v WHERE messages.provider_id = 'ref:' || v.c0 AND messages.account = v.c1 RETURNING messages.outbox_id",
@@ -205,8 +211,8 @@ def mark(conn: sa.Connection, outcomes: Sequence[Outcome]) -> None:
     # As a batch holds them that records a receipt. Else one that has just looked and found no message would give its
     # receipt to a message of its own, while the row that stays is ours.
     keys.hold(conn, sorted(_names(outcomes)))
-    marked = {row[0] for row in _MARK.run(conn, [_mark_row(outcome) for outcome in outcomes])}
-    sent = _not_erased(conn, [outcome for outcome in outcomes if outcome.state is State.SENT], marked)
+    marked = {row[0]: bool(row[1]) for row in _MARK.run(conn, [_mark_row(outcome) for outcome in outcomes])}
+    sent = _not_erased(conn, [outcome for outcome in outcomes if outcome.state is State.SENT], marked.keys())
     if sent:
         _add_messages(conn, sent, marked)
     unconfirmed = [_unconfirm_row(o.row) for o in outcomes if _leaves_unconfirmed(o) and o.row.id in marked]
@@ -214,12 +220,12 @@ def mark(conn: sa.Connection, outcomes: Sequence[Outcome]) -> None:
         conn.execute(_UNCONFIRM, unconfirmed)
 
 
-def _not_erased(conn: sa.Connection, sent: list[Outcome], marked: set[int]) -> list[Outcome]:
+def _not_erased(conn: sa.Connection, sent: list[Outcome], marked: Collection[int]) -> list[Outcome]:
     """Those that still stand in the outbox: while one was in flight, its recipient may have been erased."""
     unmarked = [outcome.row.id for outcome in sent if outcome.row.id not in marked]
     if not unmarked:
         return sent
-    here = marked.union(conn.execute(sa.select(outbox.c.id).where(outbox.c.id.in_(unmarked))).scalars())
+    here = {*marked, *conn.execute(sa.select(outbox.c.id).where(outbox.c.id.in_(unmarked))).scalars()}
     return [outcome for outcome in sent if outcome.row.id in here]
 
 
@@ -238,9 +244,10 @@ def _mark_row(outcome: Outcome) -> tuple[Any, ...]:
     )
 
 
-def _add_messages(conn: sa.Connection, sent: Sequence[Outcome], marked: set[int]) -> None:
-    given = [(o.row.id, o.account, o.row.sender) for o in sent]
-    known = {row[0] for row in _ADOPT.run(conn, given)}
+def _add_messages(conn: sa.Connection, sent: Sequence[Outcome], marked: Mapping[int, bool]) -> None:
+    """`marked`: by id, whether a receipt has brought its reference before."""
+    named = [(o.row.id, o.account, o.row.sender) for o in sent if marked.get(o.row.id, True)]
+    known = {row[0] for row in _ADOPT.run(conn, named)}
     # In one order for all nodes, and each key once: PostgreSQL refuses to touch a row twice.
     rows = {_message_key(o): _message_row(o, marked) for o in sent if o.row.id not in known}
     _MESSAGES.run(conn, [rows[key] for key in sorted(rows)])
@@ -257,7 +264,7 @@ def _message_key(outcome: Outcome) -> tuple[str, str, str]:
     return outcome.provider_id, outcome.row.address, outcome.account
 
 
-def _message_row(outcome: Outcome, marked: set[int]) -> tuple[Any, ...]:
+def _message_row(outcome: Outcome, marked: Mapping[int, bool]) -> tuple[Any, ...]:
     """The row of `messages`. It has the reply's own id, which is the reference that receipts may echo.
 
     A reply that was already marked by another sender, after our lease had lapsed, left twice and is two messages.

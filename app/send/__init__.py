@@ -8,6 +8,7 @@ from app.send.complaint import complain
 from app.send.courier import Courier, courier, deliver
 from app.send.destinations import Destinations
 from app.send.fetch import fetch
+from app.send.handover import Handover
 from app.send.http import Client
 from app.send.render import Message
 from app.send.trial import Trial, try_out
@@ -17,6 +18,7 @@ __all__ = [
     "Client",
     "Courier",
     "Destinations",
+    "Handover",
     "Message",
     "Sender",
     "Trial",

@@ -1,6 +1,7 @@
 """The sender: claims what is due, has it delivered by many hands at once, and has the outcomes written down.
 
 Three kinds of task: one claims, `send_concurrency` deliver, one marks. Whatever happens to one reply, the loops go on.
+What was recorded in this process comes to it already claimed, as far as there is room (see `handover`).
 """
 
 import asyncio
@@ -10,11 +11,13 @@ from functools import partial
 
 from app import steps
 from app.address import mask
+from app.changes import Changes
 from app.record import outbox
 from app.record.outbox import Due, Outcome, State
 from app.record.writer import Writer
 from app.send.complaint import complain
 from app.send.delivery import Couriers, Delivery
+from app.send.handover import Handover, handed_over
 from app.send.http import Client
 from app.send.marker import AFTER_FAILURE, Marker
 from app.send.outcome import Patience
@@ -27,6 +30,9 @@ POLL = 1.0
 POLL_FOR_RETRIES = 0.25
 #: seconds until the next look where another process was claiming
 _AFTER_CONTENTION = 0.02
+#: seconds between two looks that found less than they asked for. Every mark that is written frees addresses and nudges;
+#: without a breath, a busy sender would look at the outbox hundreds of times a second, mostly in vain
+_BREATH = 0.05
 #: what shall end a hand that delivers; a panic of a library in Rust is no Exception either, and shall not
 _ENDS = (asyncio.CancelledError, SystemExit, KeyboardInterrupt, GeneratorExit)
 #: seconds of a lease beyond the longest that the last of a claim may wait for its turn
@@ -39,6 +45,7 @@ class Sender:
     """Sends what waits in the outbox. Start it in the event loop of its writer, and stop it before the writer.
 
     `couriers` gives the courier of a credential's name; it is asked for every reply, so changes show at once.
+    `handover`: the writer's, where replies are recorded in this process.
     """
 
     def __init__(
@@ -49,6 +56,7 @@ class Sender:
         settings: Settings,
         *,
         patience: Patience | None = None,
+        handover: Handover | None = None,
     ) -> None:
         patience = patience or Patience(settings.send_attempts)
         self._writer = writer
@@ -59,6 +67,8 @@ class Sender:
         self._limit = min(CLAIM_LIMIT, self._concurrency)
         turns = 2 + self._limit / self._concurrency
         self._lease = timedelta(seconds=settings.send_timeout * turns + _LEASE_MARGIN)
+        if handover:
+            handover.serve(self._room, self._lease)
         self._queue: asyncio.Queue[Due | None] = asyncio.Queue()
         self._in_hand: dict[int, Due] = {}
         self._wake = asyncio.Event()
@@ -76,6 +86,17 @@ class Sender:
     def nudge(self) -> None:
         """Something was queued: look at the outbox now. To be called in the event loop's thread."""
         self._wake.set()
+
+    def take(self, changes: Changes) -> None:
+        """Take what was claimed for us as it was recorded, and claim the rest. In the event loop's thread."""
+        for row in handed_over(changes):
+            self._queue.put_nowait(row)
+        if len(changes.claimed) < len(changes.outbox):
+            self.nudge()
+
+    def _room(self) -> int:
+        """How many more replies may be claimed for us, so that the last one's turn comes well within its lease."""
+        return 0 if self._stopping or self._claimer is None else self._concurrency + self._limit - self._queue.qsize()
 
     @property
     def alive(self) -> bool:
@@ -125,6 +146,7 @@ class Sender:
 
     async def _sleep(self, seconds: float) -> None:
         if seconds:
+            await asyncio.sleep(min(seconds, _BREATH))
             try:
                 async with asyncio.timeout(seconds):
                     await self._wake.wait()

@@ -13,6 +13,7 @@ from app.events import Status
 from app.interpret.evidence import commitment
 from app.interpret.rules import version_of
 from app.record import dossier
+from app.record.database import unhurried
 from app.record.dossier import Dossier, KeywordList, Reply
 from app.record.ids import moment_of
 from app.record.queries import Decision, Delivered
@@ -24,6 +25,9 @@ from app.serve.ledger import LedgerEntry, entry
 from app.serve.ledger_head import LedgerHead, head_of
 from app.serve.messages import Message, message_of
 from app.serve.operation import Call, Operation
+
+#: seconds: it looks through all replies and messages, which have no index by person
+_WITHIN = 120.0
 
 
 class Holds(BaseModel):
@@ -127,7 +131,8 @@ async def read(call: Call[EvidenceParams, None]) -> PersonEvidence:
     """Everything known about a person."""
     wanted = call.params
     address = person(wanted.address, wanted.region)
-    found = await call.parts.database.read(partial(dossier.read, address=address, program=wanted.program))
+    question = partial(dossier.read, address=address, program=wanted.program)
+    found = await call.parts.database.read(partial(unhurried, act=question), within=_WITHIN)
     return evidence(address, wanted.program, found)
 
 

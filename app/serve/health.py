@@ -8,12 +8,16 @@ from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.errors import StoreUnavailable
-from app.record import schema
+from app.record import facts, schema
 from app.serve.door import as_json
 from app.serve.operation import Call, Operation, Params, Plain
 from app.serve.parts import Parts
 
 _standing = lru_cache(maxsize=8)(schema.standing)
+
+
+#: seconds that a look at the database may take; whoever asks asks often
+_QUICKLY = 2.0
 
 
 class Live(BaseModel):
@@ -45,7 +49,7 @@ async def ready(call: Call[Params, None]) -> Plain:
     parts = call.parts
     reasons = [*await _database_reasons(parts), *_own_reasons(parts)]
     state = "stopping" if parts.stopping.is_set() else parts.intake.state
-    answer = Ready(ready=not reasons, state=state, reasons=reasons, notes=list(_notes(parts)))
+    answer = Ready(ready=not reasons, state=state, reasons=reasons, notes=[*_notes(parts), *await _restored(parts)])
     return Plain(as_json(answer), "application/json", 503 if reasons else 200)
 
 
@@ -54,7 +58,7 @@ async def _database_reasons(parts: Parts) -> list[str]:
         full = parts.intake.refused
         return [f"PostgreSQL is away, and {full}; requests are answered with 503."] if full else []
     try:
-        found = await parts.database.read(schema.revision)
+        found = await parts.database.read(schema.revision, within=_QUICKLY)
     except (StoreUnavailable, SQLAlchemyError):
         if parts.intake.has_spool:  # it will be found out within a second, and what comes meanwhile is kept
             return []
@@ -73,6 +77,16 @@ def _own_reasons(parts: Parts) -> list[str]:
     if parts.sender is not None and not parts.sender.alive:
         reasons.append("The sender has stopped, so no reply leaves; restart textback.")
     return reasons
+
+
+async def _restored(parts: Parts) -> list[str]:
+    if parts.intake.away_since:
+        return []
+    try:
+        fact = await parts.database.read(facts.restored, within=_QUICKLY)
+    except (StoreUnavailable, SQLAlchemyError):
+        return []
+    return [facts.withheld(fact)] if fact else []
 
 
 def _notes(parts: Parts) -> Iterator[str]:

@@ -8,23 +8,25 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
 
 from tests import postgres
-from tests.bench import report, samples
-from tests.bench.contenders import Contender, Options
+from tests.bench import memory, report, samples
+from tests.bench.contenders import KINDS, Contender, Options
 from tests.bench.databases import postgres_pid
+from tests.bench.filling import filled
 from tests.bench.load import wrk
 from tests.bench.measure import Measurement, Plan, measure
 from tests.bench.processes import BenchError
 
 FAMILIES = ("bare", "baseline", "textback")
 DATABASES = ("sqlite", "postgresql")
-KINDS = ("inbound", "receipts")
 
 
 def arguments() -> argparse.Namespace:
@@ -41,7 +43,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="disk for SQLite's file")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every measurement there")
     parser.add_argument("--profile", action="store_true", help="where textback's time goes; needs py-spy on the PATH")
+    parser.add_argument("--stored", type=int, default=0, metavar="N", help="also with N events stored before")
+    parser.add_argument("--nodes", type=int, default=1, help="textback's web processes on PostgreSQL; default 1")
+    parser.add_argument("--memory", nargs="?", const="100000,1000000", metavar="FEW,MANY",
+                        help="instead: memory after so many requests; default 100000,1000000")  # fmt: skip
     given = parser.parse_args()
+    given.memory = [int(count) for count in given.memory.split(",")] if given.memory else []
     given.only = given.only.split(",")
     if unknown := set(given.only) - set(FAMILIES):
         parser.error(f"--only knows bare, baseline and textback, not {', '.join(sorted(unknown))}")
@@ -52,15 +59,34 @@ def arguments() -> argparse.Namespace:
 
 def contenders(given: argparse.Namespace) -> list[Contender]:
     """Who is measured, in the order of the first round."""
-    databases = DATABASES if given.database == "both" else (given.database,)
-    stored = [Contender(family, database) for database in databases for family in FAMILIES[1:]]
-    return [c for c in (report.BARE, *stored) if c.family in given.only]
+    found = [report.BARE]
+    for database in databases(given):
+        found += [Contender(family, database) for family in FAMILIES[1:]]
+        found += [Contender("textback", database, given.stored)] if given.stored else []
+    return [contender for contender in found if contender.family in given.only]
+
+
+def databases(given: argparse.Namespace) -> tuple[str, ...]:
+    return DATABASES if given.database == "both" else (given.database,)
+
+
+def kinds(given: argparse.Namespace) -> tuple[str, ...]:
+    return KINDS if given.kind == "both" else (given.kind,)
+
+
+def templates(given: argparse.Namespace, server: str, stack: ExitStack, console: Console) -> dict[tuple[str, str], str]:
+    """Filled databases to copy, where some are wanted; gone at the end."""
+    found = {}
+    wanted = [(database, kind) for database in databases(given) for kind in kinds(given)] if given.stored else []
+    for database, kind in wanted:
+        console.print(f"filling {database} with {given.stored:,} {kind}", style="dim")
+        found[database, kind] = stack.enter_context(filled(kind, database, given.stored, given.folder, server))
+    return found
 
 
 def measured(given: argparse.Namespace, plan: Plan, console: Console) -> report.Results:
     """All rounds. Every second round goes backwards, so that a machine that gets slower is unfair to nobody."""
-    kinds = KINDS if given.kind == "both" else (given.kind,)
-    turns = [(contender, kind) for kind in kinds for contender in contenders(given)]
+    turns = [(contender, kind) for kind in kinds(given) for contender in contenders(given)]
     results: dict[tuple[Contender, str], list[Measurement]] = {turn: [] for turn in turns}
     for number in range(given.rounds):
         for contender, kind in turns if number % 2 == 0 else reversed(turns):
@@ -75,7 +101,8 @@ def measured(given: argparse.Namespace, plan: Plan, console: Console) -> report.
 def conditions(given: argparse.Namespace) -> str:
     """What the figures depend on, in a line or two."""
     text = (
-        f"{given.rounds} rounds of {given.seconds} s, {given.connections} connections, closed loop; {os.cpu_count()} cores "
+        f"{given.rounds} rounds of {given.seconds} s, {given.connections} connections, closed loop; {given.nodes} web "
+        f"process{'es' if given.nodes > 1 else ''} of textback on PostgreSQL; {os.cpu_count()} cores "
         f"shared by load, server, database and sink; Python {platform.python_version()}, {platform.system()} {platform.release()}"
     )
     if (load := os.getloadavg()[0]) > 0.7:
@@ -96,13 +123,17 @@ def say(results: report.Results, given: argparse.Namespace, console: Console) ->
     for kind in KINDS:
         if any(its_kind == kind for _, its_kind in results):
             console.print(report.table(results, kind))
-    for database in DATABASES:
-        for demand in report.demands(results, database):
-            console.print(demand.text(), style="green" if demand.met else "red", highlight=False)
+    say_demands([demand for database in DATABASES for demand in report.demands(results, database)], console)
     for (contender, kind), rounds in results.items():
         if any(done.profile for done in rounds):
             stacks = samples.report(done.profile for done in rounds)
             console.print(f"\n{contender.name}, {kind}: share of samples, {stacks}", highlight=False, markup=False)
+
+
+def say_demands(demands: Iterable[report.Demand], console: Console) -> None:
+    """Each in a line."""
+    for demand in demands:
+        console.print(demand.text(), style="green" if demand.met else "red", highlight=False)
 
 
 def main() -> int:
@@ -114,10 +145,15 @@ def main() -> int:
             wrk()
             server = stack.enter_context(postgres.running(durable=True)) if given.database != "sqlite" else ""
             pid = postgres_pid(server) if server else 0
-            options = Options(own_sender=given.own_sender, access_log=given.access_log)
+            options = Options(own_sender=given.own_sender, access_log=given.access_log, nodes=given.nodes)
             plan = Plan(given.seconds, given.connections, given.folder, server, pid, options, given.profile)
             under = conditions(given)
             console.print(under, highlight=False)
+            if given.memory:
+                for database in databases(given):
+                    say_demands([memory.measured(database, kinds(given)[0], *given.memory, plan).demand()], console)
+                return 0
+            plan = replace(plan, templates=templates(given, server, stack, console))
             results = measured(given, plan, console)
         except BenchError as error:
             console.print(str(error), style="red", markup=False)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tests.bench.load import SECRET
 from tests.bench.processes import BenchError, run, started, tail, wait_for_port
@@ -15,6 +16,7 @@ from tests.postgres import free_port
 
 BIN = Path(sys.executable).parent
 UVICORN = [BIN / "uvicorn", "--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"]
+KINDS = ("inbound", "receipts")
 REGISTRY = """
 [[credentials]]
 name = "bench"
@@ -46,10 +48,13 @@ class Contender:
 
     family: str
     database: str = ""
+    #: events that the database holds before it is measured
+    stored: int = 0
 
     @property
     def name(self) -> str:
-        return f"{self.family}, {self.database}" if self.database else self.family
+        name = f"{self.family}, {self.database}" if self.database else self.family
+        return f"{name}, {self.stored:,} stored" if self.stored else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +64,18 @@ class Options:
     #: the sender as a second process, `textback send`
     own_sender: bool
     access_log: bool
+    #: `textback serve` processes on PostgreSQL
+    nodes: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
     """A contender that listens."""
 
-    #: its processes, the one that answers first
+    #: its processes, one that answers first
     pids: tuple[int, ...]
-    #: by kind of event: inbound, receipts
-    urls: dict[str, str]
+    #: by kind of event, inbound or receipts: a URL of each node
+    urls: dict[str, list[str]]
     #: where its provider is; empty when it sends nothing
     sink: str = ""
 
@@ -89,7 +96,9 @@ def running(contender: Contender, database_url: str, folder: Path, options: Opti
         elif contender.family == "baseline":
             yield _uvicorn(stack, "tests.bench.baseline:app", folder, database_url)
         else:
-            yield _textback(stack, database_url, folder, options)
+            yield _textback(
+                stack, database_url, folder, options, options.nodes if contender.database != "sqlite" else 1
+            )
 
 
 def _uvicorn(stack: ExitStack, app: str, folder: Path, database_url: str) -> Running:
@@ -102,27 +111,32 @@ def _uvicorn(stack: ExitStack, app: str, folder: Path, database_url: str) -> Run
     }
     pid = stack.enter_context(started([*UVICORN, "--port", str(port), app], log, environment))
     wait_for_port(port, pid, log)
-    return Running((pid,), {kind: f"{url}/in/{kind}" for kind in ("inbound", "receipts")})
+    return Running((pid,), {kind: [f"{url}/in/{kind}"] for kind in KINDS})
 
 
-def _textback(stack: ExitStack, database_url: str, folder: Path, options: Options) -> Running:
-    port, log, sink = free_port(), folder / "server.log", _sink(stack, folder)
+def _textback(stack: ExitStack, database_url: str, folder: Path, options: Options, nodes: int) -> Running:
+    sink = _sink(stack, folder)
     environment = {
         "TEXTBACK_DATABASE_URL": database_url,
-        "TEXTBACK_PORT": str(port),
-        "TEXTBACK_PUBLIC_URL": f"http://127.0.0.1:{port}",
         "TEXTBACK_SECRET_KEY": secrets.token_hex(32),
         "TEXTBACK_ADMIN_TOKEN": secrets.token_hex(24),
         "TEXTBACK_ALLOWED_PRIVATE_DESTINATIONS": "127.0.0.1",
         "TEXTBACK_ACCESS_LOG": str(options.access_log).lower(),
     }
-    urls = _register(environment, sink, folder)
-    serve = [BIN / "textback", "serve", "--migrate", *(["--no-send"] if options.own_sender else [])]
-    pids = [stack.enter_context(started(serve, log, environment))]
+    paths = {kind: urlsplit(url).path for kind, url in registered(environment, sink, folder).items()}
+    serve = [BIN / "textback", "serve", *(["--no-send"] if options.own_sender else [])]
+    ports, pids = [free_port() for _ in range(nodes)], []
+    for port in ports:
+        # each node believes to be the one that the provider calls, so that signatures fit its port
+        own = {"TEXTBACK_PORT": str(port), "TEXTBACK_PUBLIC_URL": f"http://127.0.0.1:{port}"}
+        pids.append(stack.enter_context(started(serve, folder / f"server-{port}.log", environment | own)))
     if options.own_sender:
         pids.append(stack.enter_context(started([BIN / "textback", "send"], folder / "sender.log", environment)))
-    wait_for_port(port, pids[0], log)
-    _wait_until_ready(port, log)
+    for port, pid in zip(ports, pids, strict=False):
+        log = folder / f"server-{port}.log"
+        wait_for_port(port, pid, log)
+        _wait_until_ready(port, log)
+    urls = {kind: [f"http://127.0.0.1:{port}{paths[kind]}" for port in ports] for kind in KINDS}
     return Running(tuple(pids), urls, sink)
 
 
@@ -133,7 +147,7 @@ def _sink(stack: ExitStack, folder: Path) -> str:
     return f"http://127.0.0.1:{port}"
 
 
-def _register(environment: dict[str, str], sink: str, folder: Path) -> dict[str, str]:
+def registered(environment: dict[str, str], sink: str, folder: Path) -> dict[str, str]:
     if not (BIN / "textback").exists():
         raise BenchError(f"{BIN / 'textback'} is missing; make it with: make install")
     file = folder / "registry.toml"
@@ -141,7 +155,7 @@ def _register(environment: dict[str, str], sink: str, folder: Path) -> dict[str,
     run([BIN / "textback", "migrate"], environment)
     listed = json.loads(run([BIN / "textback", "apply", file, "--json"], environment))
     urls = {webhook["name"].removeprefix("bench-"): webhook["url"] for webhook in listed if "url" in webhook}
-    return {kind: urls[kind] for kind in ("inbound", "receipts")}
+    return {kind: urls[kind] for kind in KINDS}
 
 
 def _wait_until_ready(port: int, log: Path) -> None:

@@ -4,6 +4,8 @@ import re
 import secrets
 import shutil
 import subprocess
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,6 +76,22 @@ def post(url: str, kind: str, *, connections: int, seconds: int) -> Load:
     last, answered, refused, broken, microseconds, p50, p99 = result[1].split()
     counts = int(last), int(answered), int(refused), int(broken)
     return Load(kind, run, *counts, int(microseconds) / 1e6, float(p50), float(p99))
+
+
+def post_all(urls: Sequence[str], kind: str, *, connections: int, seconds: int) -> list[Load]:
+    """Load all `urls` at once, the connections shared among them."""
+    each = max(1, connections // len(urls))
+    with ThreadPoolExecutor(len(urls)) as threads:
+        return list(threads.map(lambda url: post(url, kind, connections=each, seconds=seconds), urls))
+
+
+def together(loads: Sequence[Load]) -> Load:
+    """Several loads that ran at the same time as one: counts added up, the slower node's latencies."""
+    if len(loads) == 1:
+        return loads[0]
+    added = {name: sum(getattr(load, name) for load in loads) for name in ("last", "answered", "refused", "broken")}
+    longest = {name: max(getattr(load, name) for load in loads) for name in ("seconds", "p50", "p99")}
+    return Load(loads[0].kind, "+".join(load.run for load in loads), **added, **longest)
 
 
 def event_number(kind: str, provider_id: str, status: str) -> tuple[str, int]:

@@ -2,7 +2,8 @@
 
 import shutil
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.bench import databases, load, samples, stored
@@ -25,6 +26,8 @@ class Plan:
     postgres_pid: int
     options: Options
     profile: bool
+    #: filled databases to copy, by database and kind
+    templates: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,27 +52,35 @@ def measure(contender: Contender, kind: str, plan: Plan) -> Measurement:
     """Load a contender with events of `kind` (inbound | receipts)."""
     folder = Path(tempfile.mkdtemp(prefix="textback-bench-", dir=plan.folder))
     try:
-        with databases.fresh(contender.database, folder, plan.postgres) as url:
+        template = plan.templates[contender.database, kind] if contender.stored else ""
+        with databases.fresh(contender.database, folder, plan.postgres, template) as url:
             with running(contender, url, folder, plan.options) as server:
-                warm = load.post(server.urls[kind], kind, connections=plan.connections, seconds=WARM_SECONDS)
-                loaded = _load(server, kind, plan, folder, profile=plan.profile and contender.family == "textback")
-            return _checked(loaded, [warm, loaded.load], contender, url)
+                urls = server.urls[kind]
+                warm = load.post_all(urls, kind, connections=plan.connections, seconds=WARM_SECONDS)
+                loads, loaded = _load(
+                    server, kind, plan, folder, profile=plan.profile and contender.family == "textback"
+                )
+            return _checked(loaded, [*warm, *loads], contender, url)
     finally:
         shutil.rmtree(folder)
 
 
-def _load(server: Running, kind: str, plan: Plan, folder: Path, *, profile: bool) -> Measurement:
+def _load(
+    server: Running, kind: str, plan: Plan, folder: Path, *, profile: bool
+) -> tuple[list[load.Load], Measurement]:
     stacks = folder / "stacks"
     spy = samples.begin(server.pids[0], plan.seconds, stacks) if profile else None
     before = _cpu(server, plan), server.arrived()
-    done = load.post(server.urls[kind], kind, connections=plan.connections, seconds=plan.seconds)
+    loads = load.post_all(server.urls[kind], kind, connections=plan.connections, seconds=plan.seconds)
+    done = load.together(loads)
     after = _cpu(server, plan), server.arrived()
     per_request = [
         1e6 * (end - start) / max(1, done.acknowledged) for start, end in zip(before[0], after[0], strict=True)
     ]
     profiled = samples.end(spy, stacks) if spy else ""
     problem = f"{done.refused} refused, {done.broken} broken" if done.refused or done.broken else ""
-    return Measurement(done, (after[1] - before[1]) / done.seconds, *per_request, None, problem, profiled)
+    measured = Measurement(done, (after[1] - before[1]) / done.seconds, *per_request, None, problem, profiled)
+    return loads, measured
 
 
 def _cpu(server: Running, plan: Plan) -> tuple[float, float]:

@@ -91,3 +91,9 @@ def children(pid: int) -> list[int]:
         return [int(n) for task in Path(f"/proc/{pid}/task").iterdir() for n in (task / "children").read_text().split()]
     except OSError:
         return []
+
+
+def resident_kilobytes(pid: int) -> int:
+    """What a process holds in memory now."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))

@@ -14,6 +14,15 @@ from tests.bench.measure import Measurement
 Results = Mapping[tuple[Contender, str], Sequence[Measurement]]
 
 BARE = Contender("bare")
+#: what textback shall reach of the bare server's rate
+SHARES = {
+    ("sqlite", "inbound"): 0.30,
+    ("sqlite", "receipts"): 0.50,
+    ("postgresql", "inbound"): 0.40,
+    ("postgresql", "receipts"): 0.55,
+}
+#: and what shall be left of its own with millions of messages stored
+LEFT = {"sqlite": 0.65, "postgresql": 0.85}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +120,26 @@ def demands(results: Results, database: str) -> list[Demand]:
     of_bare = {kind: ratio(results, ours, BARE, kind) for kind in ("inbound", "receipts")}
     of_baseline = ratio(results, ours, _baseline(ours), "inbound")
     inbound = results.get((ours, "inbound"), ())
-    share = 0.30 if database == "sqlite" else 0.35
     asked = [
-        of_bare["inbound"] and Demand(f"inbound on {database}, × bare", of_bare["inbound"], share),
-        of_bare["receipts"] and Demand(f"receipts on {database}, × bare", of_bare["receipts"], 0.50),
+        *(
+            ratio and Demand(f"{kind} on {database}, × bare", ratio, SHARES[database, kind])
+            for kind, ratio in of_bare.items()
+        ),
         of_baseline and Demand(f"inbound on {database}, × baseline", of_baseline, 15, form=".1f"),
         inbound and Demand(f"replies/s on {database}", spread([m.replies for m in inbound]), 3000, form=",.0f"),
     ]
-    return [demand for demand in asked if demand] + _quickness(results, ours)
+    return [demand for demand in asked if demand] + _quickness(results, ours) + _endurance(results, ours)
+
+
+def _endurance(results: Results, ours: Contender) -> list[Demand]:
+    """How much of its rate is left in large tables."""
+    large = {one for one, _ in results if one.stored and one.database == ours.database}
+    found = [(one, kind, ratio(results, one, ours, kind)) for one in large for kind in ("inbound", "receipts")]
+    return [
+        Demand(f"{kind} on {ours.database} with {one.stored:,} stored, × with none", share, LEFT[ours.database])
+        for one, kind, share in found
+        if share
+    ]
 
 
 def _quickness(results: Results, ours: Contender) -> list[Demand]:
@@ -135,6 +156,7 @@ def as_json(results: Results) -> list[dict[str, object]]:
         {
             "server": contender.family,
             "database": contender.database,
+            "stored_before": contender.stored,
             "kind": kind,
             "round": number,
             "requests_per_second": done.load.rate,

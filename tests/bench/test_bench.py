@@ -3,10 +3,16 @@
 from dataclasses import replace
 
 import pytest
+import sqlalchemy as sa
 
+from app.record.database import Database
+from app.record.ids import new_id
 from tests.bench.contenders import Contender
-from tests.bench.load import Load, event_number
+from tests.bench.databases import answered_twice, stored_events
+from tests.bench.filling import fill
+from tests.bench.load import Load, event_number, together
 from tests.bench.measure import Measurement
+from tests.bench.memory import Memory
 from tests.bench.report import BARE, demands, spread
 from tests.bench.stored import verdict
 
@@ -69,3 +75,49 @@ def test_ratios_are_taken_round_by_round_and_the_median_decides():
         ("replies/s on sqlite", spread([1000, 2500, 4000]), False),
         ("inbound on sqlite, p99 ms", spread([9.0]), True),
     ]
+
+
+def test_nodes_that_were_loaded_at_once_count_as_one_and_as_slow_as_the_slowest():
+    both = together([LOAD, replace(LOAD, run="cafebabe", answered=50, p99=20.0)])
+
+    assert (both.rate, both.p50, both.p99, both.unacknowledged) == (147.0, 1.0, 20.0, 200 - 1 - 147)
+
+
+def test_what_is_left_of_the_rate_in_large_tables_is_a_demand_of_its_own():
+    ours, large = Contender("textback", "postgresql"), Contender("textback", "postgresql", 5_000_000)
+    results = {(ours, "receipts"): [at_rate(1000)], (large, "receipts"): [at_rate(800)]}
+
+    (last,) = [d for d in demands(results, "postgresql") if "stored" in d.what]
+    assert (last.what, last.met) == ("receipts on postgresql with 5,000,000 stored, × with none", False)
+
+
+@pytest.mark.parametrize(("after", "met"), [(100_000, True), (104_000, True), (106_000, False)])
+def test_memory_may_not_grow(after: int, met: bool):
+    assert Memory("sqlite", "inbound", 10, 100, 100_000, after).demand().met is met
+
+
+@pytest.mark.parametrize(
+    ("kind", "counts"),
+    [
+        ("inbound", {"seen": 50, "inbound_messages": 50, "ledger": 20, "evidence": 20, "consent": 10, "outbox": 25}),
+        ("receipts", {"seen": 50, "messages": 50, "receipts": 50}),
+    ],
+)
+def test_a_filled_database_holds_old_events_that_are_not_the_loads(
+    database: Database, database_url: str, kind: str, counts: dict[str, int]
+):
+    fill(database_url, kind, 50)
+
+    def look(conn: sa.Connection) -> dict[str, int]:
+        return {
+            name: conn.execute(sa.select(sa.func.count()).select_from(sa.table(name))).scalar_one() for name in counts
+        }
+
+    table = {"inbound": "inbound_messages", "receipts": "receipts"}[kind]
+    last = database.read_now(
+        lambda conn: conn.execute(sa.select(sa.func.max(sa.column("id"))).select_from(sa.table(table))).scalar_one()
+    )
+    assert database.read_now(look) == counts
+    assert last < new_id()
+    assert stored_events(database_url, "textback", kind) == []
+    assert answered_twice(database_url) == 0
