@@ -148,7 +148,7 @@ def test_the_commands_are_those_that_were_promised() -> None:
         "", "serve", "send", "migrate", "apply", "check", "explain", "replay", "doctor",
         "consent", "consent get", "consent set", "consent import", "consent export",
         "profiles", "profiles get", "profiles set", "profiles import", "profiles export",
-        "providers", "verify", "decode",
+        "providers", "verify", "decode", "erase",
         "token", "token create", "token list", "token revoke",
     }  # fmt: skip
 
