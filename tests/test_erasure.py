@@ -1,9 +1,11 @@
 """Erasing a person through the real application: nothing of them is left, and their STOP stays effective."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,7 +16,8 @@ import sqlalchemy as sa
 from app.errors import BadInput
 from app.events import ConsentState, Standing
 from app.main import _prepare_schema
-from app.record import erasure, housekeeping, tables
+from app.record import erasure, housekeeping, keys, outbox, tables
+from app.record.database import Database
 from app.record.erasure import Asked
 from app.record.people import People
 from app.record.standings import holding
@@ -391,21 +394,13 @@ def test_a_row_that_was_brought_back_does_not_end_a_suppression(database_url: st
         def restore(conn: sa.Connection) -> list[Any]:
             conn.execute(tables.consent.insert(), dict(old))
             conn.execute(tables.outbox.insert(), dict(reply or {}))
-            return list(erasure_claim(conn))
+            now = datetime.now(UTC)
+            return outbox.claim(conn, now, now + timedelta(minutes=1), 10) or []
 
         (due,) = served.write(restore)
 
         assert standing(served) == GONE
         assert due.own.state is ConsentState.OPTED_OUT
-
-
-def erasure_claim(conn: sa.Connection) -> list[Any]:
-    from datetime import timedelta
-
-    from app.record import outbox
-
-    now = datetime.now(UTC)
-    return outbox.claim(conn, now, now + timedelta(minutes=1), 10) or []
 
 
 def test_the_rule_of_two_rows() -> None:
@@ -447,3 +442,40 @@ def test_a_confirmation_that_could_not_leave_any_more_is_made_up_for(database_ur
         tell(served, said("STOP"))
 
         assert rows(served, tables.outbox.c.category, tables.outbox.c.state) == [("opt_out", "pending")]
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"])
+def test_a_stop_that_is_being_written_at_another_node_is_waited_for(database_url: str, provider: FakeProvider) -> None:
+    other, written, go_on = Database(database_url, evidence_key=KEY), threading.Event(), threading.Event()
+    row = {
+        "program": "default", "address": BOB, "state": "opted_out", "since": datetime.now(UTC), "cause": "keyword",
+        "as_of": datetime.now(UTC), "ledger_id": 1, "confirmed": True,
+    }  # fmt: skip
+
+    def write(conn: sa.Connection) -> None:
+        keys.hold(conn, [BOB])  # as a batch does with whom it is about
+        conn.execute(tables.consent.insert(), row)
+        written.set()
+        assert go_on.wait(20)
+
+    with house(database_url, provider) as served, ThreadPoolExecutor(2) as threads:
+        writing = threads.submit(other.write_now, write)
+        assert written.wait(20)
+        erasing = threads.submit(erase, served)
+        time.sleep(0.2)
+        waits = not erasing.done()
+        go_on.set()
+        writing.result(20)
+
+        assert waits
+        assert erasing.result(20).json["suppressed"] == 1
+        assert standing(served) == GONE
+    other.close()
+
+
+def test_a_sender_is_nobody_to_be_erased(database_url: str, provider: FakeProvider) -> None:
+    with house(database_url, provider) as served:
+        refused = [erase(served, "short:12345"), erase(served, "alpha:acme"), erase(served, "12")]
+
+        assert [answer.status for answer in refused] == [422, 422, 422]
+        assert rows(served, tables.erasures.c.id) == []

@@ -56,6 +56,8 @@ def test_only_what_is_certain_is_struck_out_and_an_id_that_holds_the_number_too(
 def test_other_identities_are_found_as_a_whole() -> None:
     assert SOMEBODY.name(b'{"psid":"Bob.Smith_1"}')
     assert not SOMEBODY.name(b'{"psid":"Bob.Smith_12"}')
+    assert not Traces("messenger:7").name(b'{"psid":"7"}')
+    assert Traces("messenger:7").name(b"r|meta|1|messenger:7|read||")
     assert Traces("mail:bob@example.com").name(b"from=bob%40example.com&x=1")
 
 

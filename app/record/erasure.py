@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from app.address import is_reachable
 from app.errors import BadInput
 from app.events import ConsentState, Standing
 from app.record import keys, people, queries
@@ -105,10 +106,11 @@ _AT_ONCE: dict[str, tuple[tuple[sa.Table, "sa.ColumnElement[bool] | sa.TextClaus
 def suppress(conn: sa.Connection, asked: Asked) -> Begun:
     """Keep a STOP under the person's hash in the place of their consent, and delete what could still act on them.
 
-    Raises BadInput without the key, or with another than before, and where the reason names the person.
+    Raises BadInput without the key, or with another than before, where the reason names the person, and for a sender.
     """
-    traces = Traces(asked.address)
-    if traces.name(f"{asked.reason} {asked.actor}".encode()):
+    if not is_reachable(asked.address):
+        raise BadInput("A short code or an alphanumeric sender is no person; nothing was erased.")
+    if Traces(asked.address).name(f"{asked.reason} {asked.actor}".encode()):
         raise BadInput("The reason or the actor names the person, and both are kept; say it without the number.")
     with overwriting(conn):
         keys.hold(conn, [asked.address])

@@ -72,6 +72,12 @@ def requests_about(conn: sa.Connection, message_ids: Collection[int]) -> set[int
     return set(conn.execute(told).scalars())
 
 
+def receipts_of(conn: sa.Connection, message_ids: Collection[int]) -> int:
+    """How many receipts these messages have."""
+    told = sa.select(sa.func.count()).select_from(receipts).where(receipts.c.message_id.in_(message_ids))
+    return conn.execute(told).scalar_one()
+
+
 def requests_with(conn: sa.Connection, entries: Collection[int]) -> set[int]:
     """The raw requests in which these entries of the work list stand."""
     column = work_list.c

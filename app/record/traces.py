@@ -20,6 +20,8 @@ _BEGINS = rb"(?:(?<=%[0-9A-Fa-f][0-9])|(?<![0-9]))"
 _ENDS = rb"(?![0-9])"
 #: base64 in either alphabet, long enough for a number
 _LETTERS = re.compile(rb"[A-Za-z0-9+/_-]{8,}")
+#: characters from which on an identity without its kind is somebody's
+_TELLING = 6
 _STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
@@ -30,13 +32,11 @@ class Traces:
     address: str
 
     @cached_property
-    def core(self) -> str:
-        """What stands in each of its spellings but base64."""
-        return digits_of(self.address)[1] or split_channel(self.address)[1]
-
-    @cached_property
     def _plain(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((self.core, quote(self.core, safe=""))))
+        """What each spelling but base64 has in it. A short identity alone is no trace: many things are called so."""
+        within, value = digits_of(self.address)[1], split_channel(self.address)[1]
+        texts = [within] if within else [self.address] if len(value) < _TELLING else [self.address, value]
+        return tuple(dict.fromkeys(spelt for text in texts for spelt in (text, quote(text, safe=""))))
 
     @cached_property
     def _wrapped(self) -> tuple[bytes, ...]:

@@ -18,7 +18,7 @@ from app.record import erasure
 from app.record.database import Database
 from app.record.erasure import CHUNK, REQUESTS, Asked, Owned, Present
 from app.record.overwriting import empty_log
-from app.record.searching import PLACES, Place, requests_about, requests_with, search, waited_for
+from app.record.searching import PLACES, Place, receipts_of, requests_about, requests_with, search, waited_for
 from app.record.tokens import Scope
 from app.record.traces import Traces
 from app.record.writer import Writer
@@ -68,7 +68,11 @@ class Wanted(Spec):
 
 
 async def present(database: Database, address: str, owned: Owned) -> Present:
-    """Search every place. It takes a second or so for each million rows, and holds nobody up."""
+    """Search every place, without holding anybody up.
+
+    Measured on two busy cores: 12 seconds for 500,000 raw requests of 1 kB with as many messages, receipts and replies
+    and twice as many keys; nearly all of it for the raw requests.
+    """
     traces = Traces(address)
     found = {name: await _search(database, place, traces) for name, place in PLACES.items()}
     linked, entries = set(owned.requests), set(found["work_list"])
@@ -101,6 +105,8 @@ async def preview(database: Database, address: str) -> Counter[str]:
     counts.update({name: len(keys) for name, keys in there.found.items() if name not in ("requests", "replies")})
     counts["requests"] = len(there.requests)
     counts["replies"] = len(there.found["replies"])
+    for some in _chunks(there.found["messages"], CHUNK):
+        counts["receipts"] += await database.read(partial(receipts_of, message_ids=some))
     return counts
 
 
