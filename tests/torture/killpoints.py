@@ -37,9 +37,12 @@ def _at_every_step(plan: Plan, database: str, wanted: list[Step]) -> Result:
 
 
 def _fall(there: Site, step: Step) -> None:
-    """Run the process that passes the step until it dies there, and start it again."""
+    """Run the process that passes the step until it dies there; the next step, or the settling, starts it again."""
     node = (there.senders if step.room == "send" else there.servers)[0]
     node.stop()
+    for other in there.nodes:
+        if other is not node:
+            there.restart(other, wait=False)
     there.tell(f"{node.name} will die at: {step.name}")
     node.start(failing=f"{step.name}:{there.plan.seed.randint(*TIMES[step.room])}")
     gone = _outage(there, node) if step.room == "spool" else node.wait_until_gone(REACHED_WITHIN)
@@ -48,7 +51,6 @@ def _fall(there: Site, step: Step) -> None:
     if not gone:
         there.problems.append(f"the step {step.name} was never reached")
         there.kill(node)
-    there.restart(node)
 
 
 def _outage(there: Site, node: Node) -> bool:
