@@ -13,7 +13,7 @@ import structlog
 
 from app.accept.quarantine import PER_WEBHOOK, Quarantine
 from app.flow import hear_overdue
-from app.record import diagnosis, evidence_key, housekeeping, ids, partitions, pieces, registry, seals
+from app.record import diagnosis, evidence_key, housekeeping, ids, outbox, partitions, pieces, registry, seals
 from app.record.listening import News
 from app.record.settled import floor, settled
 from app.send import complain
@@ -124,8 +124,13 @@ def _forgetting(settings: Settings) -> Sequence[Callable[..., int]]:
 
 
 async def decide_incomplete(parts: Parts) -> None:
-    """Have messages decided of which a part is still missing after a while. Told twice, they are decided once."""
+    """Have messages decided of which a part is still missing after a while. Told twice, they are decided once.
+
+    And make replies due that wait only because the clock was set back.
+    """
     while True:
+        with _patiently("replies from before the clock was set back could not be made due"):
+            await parts.writer.run(partial(outbox.recall, now=datetime.now(UTC)))
         with _patiently("incomplete messages could not be decided"):
             while await _decide_some(parts):  # as many as were asked for: there may be more
                 continue

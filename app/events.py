@@ -266,6 +266,8 @@ class Heard:
     """`app.interpret.Rules` of the webhook; opaque to everybody else."""
     troubles: tuple[Trouble, ...] = ()
     raw: "RawRequest | None" = None
+    late: bool = False
+    """It comes from the spool or is replayed, so its receive time may rightly be older than what is known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from app.events import Category, Cause, Change, ConsentState, Delivery, Known, Standing, Status
@@ -252,6 +254,29 @@ def test_a_clock_in_the_future_never_makes_a_later_stop_lose() -> None:
 
     assert [row.effective_at for row in changes.inbound] == [NOON, NOON + MINUTE]
     assert changes.consent["default", CHARLIE].state == "opted_out"
+
+
+def test_a_stop_that_comes_in_now_wins_though_our_clock_was_set_back_or_another_nodes_is_ahead() -> None:
+    """Its receive time is before what is known; it counts as told at the same moment, and on a tie the opt-out holds."""
+    known = knowing(standing(I, NOON + HOUR))
+
+    stop = decided(heard(message("STOP"), received_at=NOON), known=known)
+    told = decided(changed(O, Cause.PROVIDER_EVENT, at=NOON), known=known)
+    start = decided(heard(message("START"), received_at=NOON), known=knowing(standing(O, NOON + HOUR)))
+
+    for changes in (stop, told):
+        row = changes.consent["default", CHARLIE]
+        assert (row.state, row.as_of, changes.ledger[0].superseded) == ("opted_out", NOON + HOUR, False)
+    assert [sent.text for sent in stop.outbox] == ["goodbye"]
+    assert (start.consent, start.ledger[0].superseded) == ({}, True)
+
+
+def test_a_stop_from_the_spool_or_a_replay_may_rightly_be_the_older_word() -> None:
+    stop = replace(heard(message("STOP"), received_at=NOON), late=True)
+
+    changes = decided(stop, known=knowing(standing(I, NOON + HOUR)))
+
+    assert (changes.consent, changes.ledger[0].superseded) == ({}, True)
 
 
 # --- changes that are no keywords, and rule 1 ---------------------------------------------------------------------

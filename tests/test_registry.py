@@ -329,10 +329,11 @@ def test_a_webhook_that_cannot_be_decrypted_answers_503_and_its_neighbours_hear_
     assert statuses == [503, 200]
     assert broken.keys() == {"one"}
     assert broken["one"].startswith("webhook 'one': A stored secret cannot be decrypted with TEXTBACK_SECRET_KEY.")
-    assert [(log.get("webhook"), log.get("credential"), log["reason"][:24]) for log in logs if "reason" in log] == [
+    # told once or twice: the server may have heard of the change by itself meanwhile
+    assert {(log.get("webhook"), log.get("credential"), log["reason"][:24]) for log in logs if "reason" in log} == {
         ("one", None, "webhook 'one': A stored "),
         (None, "acme", "credential 'acme': A sto"),
-    ]
+    }
 
 
 def test_a_list_version_is_kept_as_it_was_first_used(database: Database) -> None:

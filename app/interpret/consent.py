@@ -67,6 +67,18 @@ def may_send(state: ConsentState, unknown_consent: str) -> bool:
     return state is ConsentState.OPTED_IN or (state is ConsentState.UNKNOWN and unknown_consent == "allow")
 
 
+def counted(standing: Standing, at: datetime, received_at: datetime, *, opts_out: bool, late: bool) -> datetime:
+    """The effective time as it counts against what is known.
+
+    An opt-out that comes in now is the later word, whatever the clocks say. Where its receive time is before what is
+    known, our clock was set back, or another node's is ahead; then it counts as told at the same moment, and on a tie
+    the opt-out holds. What comes late, from the spool or a replay, may rightly be the older word.
+    """
+    if opts_out and not late and standing.as_of is not None and received_at < standing.as_of:
+        return standing.as_of
+    return at
+
+
 def heard(standing: Standing, category: Category, at: datetime) -> Turn:
     """What a message of the category, effective `at`, does to the (effective) standing."""
     if category in CONSENT_EVENTS and _is_superseded(standing, at, opts_out=category is Category.OPT_OUT):

@@ -92,6 +92,9 @@ def _tell(batch: Batch, heard: Heard, event: Change, at: datetime) -> None:
     """A change of consent told by a provider, an operator, or an import."""
     program = event.program or heard.program
     old = batch.standing(program, event.address)
+    # a block error counts when its message was sent, also where that is long ago
+    opts_out = event.state is ConsentState.OPTED_OUT and event.cause is not Cause.BLOCK_ERROR
+    at = consent.counted(old, at, heard.received_at, opts_out=opts_out, late=heard.late)
     turn = consent.told(old, event, program, at)
     act = Act(
         heard=heard,

@@ -1,7 +1,7 @@
 """One inbound message decided: its row, its answer, and what it does to consent and profile."""
 
 from app.changes import AttributeRow, GuardRow, InboundRow, OutboxRow
-from app.events import Cause, ConsentState, Guard, Standing
+from app.events import Category, Cause, ConsentState, Guard, Standing
 from app.interpret import consent, guard
 from app.interpret.answer import PROVIDER_ANSWERED, Answer, answer
 from app.interpret.batch import Batch
@@ -16,7 +16,10 @@ def hear(batch: Batch, message: Message) -> None:
     """Write everything that follows from a message."""
     heard, event, match = message.heard, message.event, message.match
     old = batch.standing(heard.program, event.address)
-    turn = consent.heard(old, match.category, message.at)
+    opts_out = match.category is Category.OPT_OUT
+    at = consent.counted(old, message.at, heard.received_at, opts_out=opts_out, late=heard.late)
+    message = message._replace(at=at)
+    turn = consent.heard(old, match.category, at)
     lately = batch.guards.get(event.address, _NOTHING_SENT)
     reply = answer(message, turn, old, lately)
     inbound_id = batch.new_id()

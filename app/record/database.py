@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import pysqlite3.dbapi2 as sqlite
 import sqlalchemy as sa
@@ -189,7 +189,7 @@ def served_alone(url: str) -> Iterator[None]:
     if parsed.get_backend_name() != "sqlite":
         yield
         return
-    with Path(f"{parsed.database}.lock").open("w", encoding="utf-8") as lock:
+    with _lock_file(Path(f"{parsed.database}.lock")) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -197,6 +197,16 @@ def served_alone(url: str) -> Iterator[None]:
                 f"another textback serves {parsed.database}; SQLite takes one server, PostgreSQL takes many"
             ) from None
         yield
+
+
+def _lock_file(path: Path) -> IO[str]:
+    try:
+        return path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise BadInput(
+            f"{path} cannot be written ({error.strerror}), nor could the database beside it; textback needs a folder"
+            " that it may write to"
+        ) from None
 
 
 def _parse(text: str) -> URL:

@@ -7,7 +7,7 @@ Per address one reply is in flight, the oldest that is due; a reply that waits f
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -81,6 +81,10 @@ class Outcome(NamedTuple):
 #: with the block lists, or for their deadline
 WAIT_WHILE_RESTORED = (Category.DEFAULT.value, Category.CUSTOM.value)
 _WAITING = ", ".join(repr(category) for category in WAIT_WHILE_RESTORED)
+
+
+#: how far the clocks of two nodes may differ
+_APART = timedelta(minutes=1)
 
 
 # --- claiming -----------------------------------------------------------------------------------------------------
@@ -162,6 +166,14 @@ def _with_suppressed(conn: sa.Connection, check: str, rows: Sequence[Due]) -> li
 
 def _standing(values: Sequence[Any]) -> Standing:
     return NOBODY if values[0] is None else Standing(ConsentState(values[0]), *values[1:])
+
+
+def recall(conn: sa.Connection, now: datetime) -> int:
+    """Make due what was born in the future: the clock was set back since, and it would wait until it is there again."""
+    column, ahead = outbox.c, now + _APART
+    born_ahead = sa.and_(sa.text("state IN ('pending', 'sending')"), column.next_at > ahead, column.created_at > ahead)
+    waiting = sa.update(outbox).where(born_ahead, column.state == State.PENDING.value).values(next_at=now)
+    return conn.execute(waiting).rowcount
 
 
 # --- marking ------------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ def read_back(entry: Any) -> Heard | None:
         return None
     changes = tuple(_change(each) for each in kept["changes"])
     provider, account, program = (kept[name] for name in _COMMON)
-    return Heard(entry.webhook, provider, account, program, entry.received_at, changes)
+    return Heard(entry.webhook, provider, account, program, entry.received_at, changes, late=True)
 
 
 def _change(kept: dict[str, Any]) -> Change:

@@ -48,7 +48,7 @@ def _as_list(value: Any) -> Any:
 
 
 def load(text: bytes, body: bytes) -> Heard:
-    """What `dump` was given, but for its rules. Raises Unreadable where the form is another, or was damaged."""
+    """What `dump` was given, without its rules, and late. Raises Unreadable where it is damaged or of another form."""
     try:
         tree = orjson.loads(text)
         raw = _RAW.validate_python(tree["raw"]) if tree["raw"] else None
@@ -58,6 +58,7 @@ def load(text: bytes, body: bytes) -> Heard:
             events=tuple(_event(kind, event) for kind, event in tree["events"]),
             troubles=_TROUBLES.validate_python(tree["troubles"]),
             raw=replace(raw, body=body) if raw else None,
+            late=True,
         )
     except (ValidationError, orjson.JSONDecodeError, LookupError, TypeError, ValueError) as error:
         raise Unreadable(f"an item of the spool is damaged, or of another version: {type(error).__name__}") from None

@@ -54,7 +54,7 @@ SCENARIOS = (
     Scenario("spool-full", storage.full_spool, short=False),
     Scenario("spool-broken", broken_spool.broken_rows),
     Scenario("clock-ahead", clock.ahead, short=False),
-    Scenario("clock-back", clock.back, short=False),
+    Scenario("clock-back", clock.back),
     Scenario("twins", pairs.twins),
 )  # fmt: skip
 #: scenarios at once in the short form
