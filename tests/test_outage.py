@@ -302,3 +302,21 @@ def test_a_person_who_has_done_what_an_item_says_deletes_it(tmp_path: Path, monk
 
     assert told(dropped) == (0, '{"said":"STOP"}\n', "")
     assert "0 requests wait, 0 were set aside" in run("spool", "list").stdout
+
+
+def test_no_other_node_says_yes_before_the_stops_of_this_one_are_in_the_database(url: str, tmp_path: Path) -> None:
+    """The other node reaches the database again while this one's spool is still full."""
+    with node(url, tmp_path / "one") as one, node(url, tmp_path / "two") as two:
+        path = hears(one)
+        wait_until(lambda: consent(two, CAROL) == (200, True))
+        with refused(url):
+            for number in range(1_000):
+                say(one, path, "hello", who=f"+417912{number:05}")
+            assert say(one, path, "STOP").status == 200
+            wait_until(lambda: consent(two, CAROL) == (503, False))
+        seen = set()
+        while (answer := consent(two, CAROL)) != (200, False):
+            seen.add(answer)
+        wait_until(lambda: consent(two, DAVE) == (200, True))
+
+    assert seen <= {(503, False)}

@@ -4,12 +4,16 @@
    whatever waits, and all that comes, goes into the spool and is acknowledged from there.
 2. Twice a second it is asked whether it is back. Then the spool drains in its order, through the writer.
 3. Meanwhile new requests go straight to the database, but for those about somebody who still waits in the spool: they
-   queue up behind, so that each person's events are recorded in the order in which they came.
+   queue up behind, so that each person's events are recorded in the order in which they came. Other nodes are told (see
+   `draining`): none of them says yes before this one's STOPs are in the database.
 """
 
 import asyncio
+import secrets
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Literal
 
 import sqlalchemy as sa
@@ -18,6 +22,7 @@ import structlog
 from app import metrics
 from app.errors import Overloaded, StoreUnavailable
 from app.events import Heard, Recorded
+from app.record import draining
 from app.record.away import DATABASE_ERRORS
 from app.record.database import Database
 from app.record.drain import Drain
@@ -32,6 +37,8 @@ State = Literal["serving", "spooling", "draining"]
 
 _LOOK_EVERY = 0.1
 _ASK_EVERY = 0.5
+#: seconds after its return in which every node that was without it has noticed, and has said that it drains
+_SETTLING = 2 * _ASK_EVERY
 #: a transaction that hangs so many times as long as it takes to count as away has its connection cut
 _CUT_AFTER = 5.0
 
@@ -61,6 +68,10 @@ class Intake:
         self._after = after
         #: since when PostgreSQL is away; None: it is there
         self.away_since: datetime | None = None
+        #: what this process is called among those that drain
+        self.node = secrets.token_hex(8)
+        self._quiet_until = 0.0
+        self._said_at = 0.0
         self._asked: asyncio.Future[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -76,7 +87,12 @@ class Intake:
         """Where requests go: into the database, into the spool, or some into this and some into that."""
         if self.away_since:
             return "spooling"
-        return "draining" if self.waiting else "serving"
+        return "draining" if self.waiting or self.just_back else "serving"
+
+    @property
+    def just_back(self) -> bool:
+        """PostgreSQL came back a moment ago, so another node may not have said yet that it drains its spool."""
+        return time.monotonic() < self._quiet_until
 
     @property
     def waiting(self) -> int:
@@ -196,17 +212,29 @@ class Intake:
         assert self._shelter is not None
         assert self._drain is not None
         await self._shelter.absorb()
+        await self._announce()
         while (taken := await self._drain.some()) is not None:
             if not taken:
                 self._leave("it does not take what waits in the spool")
                 return
             self._come_back()
+            await self._announce()
         self._come_back()
+        if self._said_at:
+            await self._writer.run(partial(draining.withdraw, node=self.node))
+            self._said_at = 0.0
+
+    async def _announce(self) -> None:
+        """Tell the other nodes that something still waits here, before the first of it is brought in."""
+        if self.waiting and time.monotonic() > self._said_at + draining.SAID_EVERY:
+            await self._writer.run(partial(draining.announce, node=self.node))
+            self._said_at = time.monotonic()
 
     def _come_back(self) -> None:
         if self.away_since is not None:
             seconds = (datetime.now(UTC) - self.away_since).total_seconds()
             self.away_since = None
+            self._quiet_until = time.monotonic() + self._after + _SETTLING
             metrics.STORE_AWAY.set(0)
             log.info("PostgreSQL is back", away_seconds=round(seconds, 1), waiting=self.waiting)
 

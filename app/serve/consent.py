@@ -13,7 +13,7 @@ from app.errors import BadAddress, NotReady, StoreUnavailable
 from app.events import Cause, ConsentState, Standing
 from app.flow import change_by_hand
 from app.interpret import effective, may_send
-from app.record import facts, queries
+from app.record import draining, facts, queries
 from app.record.tokens import Scope
 from app.serve.fields import Program, RawAddress, Region, Said, person
 from app.serve.operation import Call, Operation, Params
@@ -22,6 +22,7 @@ from app.serve.problems import RETRY_AFTER, Problem
 from app.spec import Spec
 
 _UNREACHABLE = "The database cannot be reached at the moment"
+_DRAINING = "The database was away, and what was heard meanwhile is still on its way into it"
 
 
 class PersonParams(Params):
@@ -142,16 +143,28 @@ async def _standings(parts: Parts, program: str, addresses: Sequence[str]) -> di
         return out
     if parts.intake.away_since:
         raise _away(_UNREACHABLE)
+    if parts.intake.just_back:
+        raise _away(_DRAINING)
     unknown = parts.settings.unknown_consent
     try:
         found = await parts.database.read(
-            lambda conn: look(conn, program, unsaid, unknown), within=parts.settings.outage_after
+            lambda conn: _look_alone(conn, parts.intake.node, program, unsaid, unknown),
+            within=parts.settings.outage_after,
         )
     except StoreUnavailable as error:
         raise _away(str(error)) from None
     except OperationalError:
         raise _away(_UNREACHABLE) from None
     return out | found
+
+
+def _look_alone(
+    conn: sa.Connection, node: str, program: str, addresses: Sequence[str], unknown: Literal["allow", "deny"]
+) -> dict[str, Consent]:
+    """As `look`. Raises StoreUnavailable while another node drains its spool: a STOP may be in there."""
+    if draining.elsewhere(conn, node):
+        raise StoreUnavailable(_DRAINING)
+    return look(conn, program, addresses, unknown)
 
 
 def _spooled(address: str, program: str, at: datetime) -> Consent:
