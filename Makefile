@@ -2,7 +2,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-PYTEST_ARGS ?= -n auto
+# many tests wait for sockets and processes, so there are more workers than cores
+PYTEST_ARGS ?= -n 4
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev run test check bench providers fuzz torture torture-full lock clean

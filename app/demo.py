@@ -42,18 +42,21 @@ def prepare(settings: Settings) -> Settings:
     keys = _keys()
     secret_key = settings.secret_key or SecretStr(keys["secret_key"])
     admin_token = settings.admin_token or SecretStr(keys["admin_token"])
-    _write(ENVIRONMENT, _ENVIRONMENT.format(secret_key.get_secret_value(), admin_token.get_secret_value()).encode())
+    evidence_key = settings.evidence_key or SecretStr(keys["evidence_key"])
+    told = (each.get_secret_value() for each in (secret_key, admin_token, evidence_key))
+    _write(ENVIRONMENT, _ENVIRONMENT.format(*told).encode())
     return settings.model_copy(
         update={
             "secret_key": secret_key,
             "admin_token": admin_token,
+            "evidence_key": evidence_key,
             "allowed_private_destinations": [*settings.allowed_private_destinations, _LOOPBACK],
         }
     )
 
 
 _ENVIRONMENT = (
-    "export TEXTBACK_SECRET_KEY='{}'\nexport TEXTBACK_ADMIN_TOKEN='{}'\n"
+    "export TEXTBACK_SECRET_KEY='{}'\nexport TEXTBACK_ADMIN_TOKEN='{}'\nexport TEXTBACK_EVIDENCE_KEY='{}'\n"
     f"export TEXTBACK_ALLOWED_PRIVATE_DESTINATIONS='{_LOOPBACK}'\n"
 )
 
@@ -166,11 +169,10 @@ def _apply_file(port: int, secret: str) -> dict[str, Any]:
 
 
 def _keys() -> dict[str, str]:
-    if KEYS.exists():
-        found: dict[str, str] = orjson.loads(KEYS.read_bytes())
-        return found
-    made = {name: secrets.token_hex(32) for name in ("secret_key", "secret")} | {"admin_token": secrets.token_hex(24)}
-    _write(KEYS, orjson.dumps(made))
+    found: dict[str, str] = orjson.loads(KEYS.read_bytes()) if KEYS.exists() else {}
+    made = {name: secrets.token_hex(32) for name in ("secret_key", "admin_token", "evidence_key", "secret")} | found
+    if made != found:
+        _write(KEYS, orjson.dumps(made))
     return made
 
 

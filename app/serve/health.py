@@ -7,8 +7,8 @@ from typing import Literal
 from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.errors import StoreUnavailable
-from app.record import facts, schema
+from app.errors import BadInput, StoreUnavailable
+from app.record import facts, people, schema
 from app.serve.door import as_json
 from app.serve.operation import Call, Operation, Params, Plain
 from app.serve.parts import Parts
@@ -59,6 +59,9 @@ async def _database_reasons(parts: Parts) -> list[str]:
         return [f"PostgreSQL is away, and {full}; requests are answered with 503."] if full else []
     try:
         found = await parts.database.read(schema.revision, within=_QUICKLY)
+        await parts.database.read(people.require_key, within=_QUICKLY)
+    except BadInput as error:
+        return [str(error)]
     except (StoreUnavailable, SQLAlchemyError):
         if parts.intake.has_spool:  # it will be found out within a second, and what comes meanwhile is kept
             return []
