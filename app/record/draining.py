@@ -1,4 +1,4 @@
-"""Which nodes still bring in what they heard while PostgreSQL was away: until they are done, a STOP may be missing here.
+"""Which nodes still bring in what they heard while PostgreSQL was away: until then a STOP may be missing here.
 
 A node says so in table `facts` before it drains its spool, again and again while it does, and takes it back when it is
 done. The database's own clock tells how old that word is; a node that died stops saying it, and soon holds nobody up.
