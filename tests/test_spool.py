@@ -152,3 +152,12 @@ def test_what_a_request_says_of_consent_by_its_webhooks_own_words() -> None:
     assert [(said.address, said.opts_out) for said in sayings(request)] == [(BOB, True), (ALICE, False)]
     assert opts_out(request)
     assert not opts_out(heard(inbound("hello"), rules=rules))
+
+
+def test_a_provider_that_tells_of_an_opt_out_says_so_too_for_the_program_it_names() -> None:
+    told = Change("c|1", BOB, ConsentState.OPTED_OUT, Cause.PROVIDER_EVENT, program="*")
+    back = Change("c|2", ALICE, ConsentState.OPTED_IN, Cause.PROVIDER_EVENT)
+
+    assert [tuple(said) for said in sayings(heard(told, back))] == [
+        ("*", BOB, NOON, True), ("default", ALICE, NOON, False),
+    ]  # fmt: skip
