@@ -29,4 +29,5 @@ def derive(secret: str, purpose: str) -> bytes:
 
 def key_for(purpose: str, settings: Settings) -> bytes | None:
     """The key of a purpose; None where no evidence key is set."""
-    return derive(settings.evidence_key.get_secret_value(), purpose) if settings.evidence_key else None
+    secret = settings.evidence_secret
+    return derive(secret, purpose) if secret else None

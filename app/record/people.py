@@ -16,7 +16,6 @@ from app.record.evidence_key import PEOPLE, derive
 from app.record.tables import facts
 
 FACT = "evidence_key"
-_PURPOSE = PEOPLE
 _CHECKED = "textback evidence key"
 _PLACE = "people"
 _NO_KEY = (
@@ -47,7 +46,7 @@ class People:
 
 def introduce(engine: Engine, evidence_key: str | None) -> None:
     """Lay the people of this key on every connection that the engine opens; None: there is no key."""
-    people = People(derive(evidence_key, _PURPOSE)) if evidence_key else None
+    people = People(derive(evidence_key, PEOPLE)) if evidence_key else None
 
     def lay(_connection: object, record: sa.pool.ConnectionPoolEntry) -> None:
         record.info[_PLACE] = people
