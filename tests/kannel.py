@@ -11,10 +11,11 @@ import re
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -151,6 +152,7 @@ class Phone:
 
     process: "subprocess.Popen[str]"
     log: Path
+    typing: threading.Lock = field(default_factory=threading.Lock)
 
     def texts(self, sender: str, receiver: str, words: str) -> None:
         """A person sends a message; in UTF-16 where it has characters that the GSM alphabet has not."""
@@ -161,14 +163,35 @@ class Phone:
 
     def received(self, receiver: str) -> list[Text]:
         """What has come for a person so far."""
-        self._type("")  # it looks for news only when something is typed, or every three seconds
         found = HEARD.findall(self.log.read_text("utf-8", "replace"))
         return [Text(sender, kind, _read(kind, words)) for sender, to, kind, words in found if to == receiver]
 
     def _type(self, line: str) -> None:
         assert self.process.stdin
-        self.process.stdin.write(f"{line}\n")
-        self.process.stdin.flush()
+        with self.typing:
+            self.process.stdin.write(f"{line}\n")
+            self.process.stdin.flush()
+
+    @contextmanager
+    def fidgets(self) -> Iterator[None]:
+        """Until the block ends, an empty line is typed again and again.
+
+        fakesmsc looks for news only when something is typed, and of two lines that come at once it reads one: the other
+        lies in its buffer until more is typed.
+        """
+        over = threading.Event()
+
+        def fidget() -> None:
+            while not over.wait(0.05):
+                self._type("")
+
+        thread = threading.Thread(target=fidget, name="phone")
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
 
 def _read(kind: str, words: str) -> str:
@@ -223,7 +246,9 @@ def running(folder: Path, ports: Ports, *, get_url: str, post_url: str, operator
         _wait_for_ports(ports.sendsms)
         words = [str(FAKESMSC), "-H", "127.0.0.1", "-r", str(ports.phone), "-i", "0.01"]
         process = stack.enter_context(_process(folder, "phone", words))
-        yield Gateway(folder, ports, Phone(process, folder / "phone.console"))
+        phone = Phone(process, folder / "phone.console")
+        stack.enter_context(phone.fidgets())
+        yield Gateway(folder, ports, phone)
 
 
 def _daemon(name: str) -> str:
