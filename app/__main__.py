@@ -12,8 +12,9 @@ from app import __version__
 from app import settings as configured
 from app.provider import load_providers
 from app.record import registry, schema
-from app.serve.apply import Applied, ApplyFile, Catalogue, read_file
+from app.serve.apply import Applied, Catalogue
 from app.serve.apply import apply as apply_to
+from app.serve.apply_file import ApplyFile, read_file
 from app.serve.checkup import checkup
 from app.serve.commands_backup import backup, restore
 from app.serve.commands_consent import consent
@@ -101,7 +102,7 @@ def migrate() -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the file's webhooks as a JSON list.")
 def apply(file: Path, *, as_json: bool) -> None:
-    """Create or change the credentials, webhooks and replies of a TOML file, all of them or none.
+    """Create or change what a TOML file names: credentials, webhooks, replies, actions …; all of it or nothing.
 
     What the file does not name stays as it is. ${NAME} is filled in from the environment. A running server follows
     within a second.
@@ -129,6 +130,8 @@ def _tell(applied: Applied, webhooks: list[dict[str, Any]]) -> None:
     for kind, outcomes in (("credential", applied.credentials), ("reply", applied.replies)):
         for name, outcome in outcomes.items():
             click.echo(f"{kind} {name}: {outcome}")
+    for (kind, name), outcome in applied.others.items():
+        click.echo(f"{kind} {name}: {outcome}")
     for webhook in webhooks:
         click.echo(f"webhook {webhook['name']}: {webhook['outcome']}  {webhook['url']}")
     if applied == Applied({}, {}, {}):

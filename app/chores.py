@@ -13,7 +13,7 @@ import structlog
 
 from app.accept.quarantine import PER_WEBHOOK, Quarantine
 from app.flow import hear_overdue
-from app.record import diagnosis, evidence_key, housekeeping, ids, outbox, partitions, pieces, registry, seals
+from app.record import diagnosis, evidence_key, housekeeping, ids, outbox, partitions, pieces, registered, seals
 from app.record.listening import News
 from app.record.settled import floor, settled
 from app.send import complain
@@ -56,7 +56,7 @@ async def _watch(parts: Parts, news: News) -> None:
 
 async def _follow(parts: Parts) -> bool:
     """Whether the registry is taken over as it is now. Our ids follow the database's clock meanwhile."""
-    version, lowest = await parts.database.read(lambda conn: (registry.version(conn), floor(conn)))
+    version, lowest = await parts.database.read(lambda conn: (registered.version(conn), floor(conn)))
     ids.not_below(lowest)
     if version == parts.switchboard.version:
         return True

@@ -26,7 +26,7 @@ from app.address import mask
 from app.changes import Changes
 from app.events import Heard
 from app.record import registry
-from app.serve import apply
+from app.serve import apply, apply_file
 from app.serve.parts import Parts
 from app.settings import Settings
 
@@ -94,7 +94,7 @@ async def _started(server: uvicorn.Server, task: "asyncio.Task[None]") -> bool:
 def _register(parts: Parts, port: int) -> dict[str, str]:
     """Register the provider as `textback apply` would; the webhooks' URLs by name."""
     keys, vault = _keys(), parts.vault
-    wanted = apply.parse(_apply_file(port, keys["secret"]))
+    wanted = apply_file.parse(_apply_file(port, keys["secret"]))
     parts.database.write_now(lambda conn: apply.apply(conn, vault, parts.catalogue, wanted, datetime.now(UTC)))
     registered = parts.database.read_now(lambda conn: registry.load(conn, vault))
     base = parts.settings.base_url

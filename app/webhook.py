@@ -21,6 +21,15 @@ ATTRIBUTE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 ATTRIBUTE_LENGTH = 2_000
 
 
+def _absent(value: object) -> bool:
+    return not value
+
+
+#: what follows is left out of storage where it is not used: the release before must be able to read it
+ActionName = Annotated[str, Field(pattern=NAME)]
+Ending = Annotated[str, Field(pattern="^(http_[1-5][0-9][0-9]|timedout|capped|internalError|excluded|error)$")]
+
+
 class KeywordList(Spec):
     """One category's keywords and reply."""
 
@@ -28,6 +37,11 @@ class KeywordList(Spec):
     keywords: list[str] | None = None
     #: None: the standard text of the category; "": no reply; "@name": one of [replies]; a table: a rich reply
     reply: GivenReply | None = None
+    #: a custom action that is called on a match; a reply that has {{action.…}} in it waits for its answer
+    action: ActionName | None = Field(None, exclude_if=_absent)
+    #: what is answered in its place where the call fails: http_404, timedout, capped, internalError, excluded, or error
+    #: for whatever has no text of its own
+    otherwise: dict[Ending, GivenReply] = Field({}, exclude_if=_absent)
 
 
 class CustomKeywords(Spec):
@@ -40,6 +54,9 @@ class CustomKeywords(Spec):
         Annotated[str, Field(pattern=f"^{ATTRIBUTE_NAME.pattern}$")],
         Annotated[str, Field(max_length=ATTRIBUTE_LENGTH), NO_NUL],
     ] = Field({}, max_length=1)
+    #: as in a list of any other category
+    action: ActionName | None = Field(None, exclude_if=_absent)
+    otherwise: dict[Ending, GivenReply] = Field({}, exclude_if=_absent)
 
 
 class Keywords(Spec):
@@ -98,6 +115,8 @@ class Webhook(Spec):
     statuses: dict[str, Status] = {}
     #: codes in receipts that mean "opted out", beside those of the provider file
     blocked_codes: list[str] = []
+    #: custom actions that are called when a receipt brings a message to one of our statuses
+    receipt_actions: dict[Status, ActionName] = Field({}, exclude_if=_absent)
 
     # provider "custom"
     #: the inverse template: the provider's JSON with placeholders where a value is to be read

@@ -13,7 +13,7 @@ from app.provider import load_providers
 from app.record import registry, tables
 from app.record.database import Database
 from app.record.vault import Vault
-from app.serve import apply
+from app.serve import apply, apply_file
 from app.settings import CONFIG_DIR
 from app.webhook import load_packs
 from tests.commands import ACME, HOUSE, KEY, Run, count, file_of, runner, told
@@ -139,7 +139,7 @@ def test_every_fault_of_a_file_is_told_at_once(run: Run, tmp_path: Path) -> None
 
 def test_a_reply_that_changes_is_checked_with_the_webhooks_that_use_it(database: Database) -> None:
     catalogue, vault = apply.Catalogue(load_providers(CONFIG_DIR), load_packs(CONFIG_DIR)), Vault(KEY)
-    wanted = apply.parse(apply.expand(tomllib.loads(ACME), {"ACME_TOKEN": "token"}))
+    wanted = apply_file.parse(apply_file.expand(tomllib.loads(ACME), {"ACME_TOKEN": "token"}))
 
     with database.writers.begin() as conn:
         created = apply.apply(conn, vault, catalogue, wanted, NOW)
@@ -156,11 +156,11 @@ def test_a_reply_that_changes_is_checked_with_the_webhooks_that_use_it(database:
 def test_expand_replaces_inside_every_text_and_names_what_is_missing() -> None:
     tree = {"a": ["${ONE}-${TWO}", {"b": "x${ONE}"}], "n": 5}
 
-    filled = apply.expand(tree, {"ONE": "1", "TWO": "2"})
+    filled = apply_file.expand(tree, {"ONE": "1", "TWO": "2"})
 
     assert filled == {"a": ["1-2", {"b": "x1"}], "n": 5}
     with pytest.raises(apply.BadInput, match=r"^\$\{TWO\}, \$\{ONE\} is not set"):
-        apply.expand({"a": "${TWO} ${ONE} ${TWO}"}, {"ONE": ""})
+        apply_file.expand({"a": "${TWO} ${ONE} ${TWO}"}, {"ONE": ""})
 
 
 def test_check_finds_nothing_where_all_is_well(run: Run, tmp_path: Path) -> None:

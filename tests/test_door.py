@@ -20,7 +20,7 @@ from twilio.request_validator import RequestValidator
 from app.accept.access_log import AccessLog
 from app.accept.origin import Origin
 from app.record import registry, tables
-from app.serve import apply
+from app.serve import apply, apply_file
 from app.serve.takeover import take_over
 from app.settings import Settings
 from tests.conftest import fresh_database
@@ -50,7 +50,7 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def register(served: Served, webhooks: list[dict[str, Any]]) -> None:
-    wanted = apply.parse({"webhooks": webhooks})
+    wanted = apply_file.parse({"webhooks": webhooks})
     parts = served.parts
     served.write(lambda conn: apply.apply(conn, parts.vault, parts.catalogue, wanted, datetime.now(UTC)))
     served.run(take_over(parts))

@@ -13,7 +13,7 @@ from app.record import registry, tables, tokens
 from app.record.database import Database
 from app.record.vault import Vault
 from app.reply import Reply, Suggestion
-from app.serve import apply
+from app.serve import apply, apply_file
 from app.serve.takeover import take_over
 from app.webhook import CustomKeywords, KeywordList, Keywords, Webhook
 from tests.serving import serving
@@ -152,7 +152,7 @@ def test_a_rich_reply_is_given_by_api_and_by_file_and_shown_as_it_was_given(data
         refused = served.ask("POST", "/v1/replies", {"name": "x", "text": "Hi", "suggestions": [{"text": ""}]})
         by_file = served.write(
             lambda conn: apply.apply(
-                conn, served.parts.vault, served.parts.catalogue, apply.parse({"replies": {"file": rich}}), NOW
+                conn, served.parts.vault, served.parts.catalogue, apply_file.parse({"replies": {"file": rich}}), NOW
             )
         )
         shown = served.ask("GET", "/v1/replies").json["items"]
@@ -177,7 +177,7 @@ def test_a_rich_reply_is_given_by_api_and_by_file_and_shown_as_it_was_given(data
 )
 def test_a_reply_of_a_file_that_cannot_be_is_told_in_one_sentence(reply: object, sentence: str) -> None:
     with pytest.raises(BadInput) as refused:
-        apply.parse({"replies": {"more": reply}})
+        apply_file.parse({"replies": {"more": reply}})
 
     assert str(refused.value) == sentence
 

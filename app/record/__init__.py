@@ -9,7 +9,7 @@ everybody else reads. The corners of the room:
 | a batch             | `writer` `job` `batch` `keys` `known` `standings`; long messages: `pieces` `joining` `shelves` |
 | PostgreSQL is away  | `intake` `shelter` `spool` `spooled` `held` `drain` `draining` `last_known`                  |
 | what leaves         | `outbox`                                                                                     |
-| what is registered  | `registry` `vault` `tokens` `listening` `profiles`                                           |
+| what is registered  | `registry` `registrations` `registered` `vault` `tokens` `listening` `profiles`               |
 | what is asked       | `queries` `diagnosis` `export` `dossier` `facts`                                             |
 | what did not work   | `dead_letters` `again` `parked` `resend` `settle`                                            |
 | what is proved      | `seals` `settled` `audit` `evidence_key`                                                     |

@@ -28,6 +28,7 @@ class Rows(NamedTuple):
     webhooks: Sequence[Any]
     replies: Sequence[Any]
     api_tokens: Sequence[Any]
+    registrations: Sequence[Any] = ()
 
 
 def read(conn: sa.Connection) -> Rows:
@@ -65,7 +66,8 @@ def load(folder: Path, vault: Vault) -> Rows | None:
     except FileNotFoundError:
         return None
     try:
-        tree: Mapping[str, Any] = orjson.loads(vault.decrypt(sealed))
+        # a file that the release before has written lacks what that did not know
+        tree: Mapping[str, Any] = {"registrations": []} | orjson.loads(vault.decrypt(sealed))
         tables_of = {name: [SimpleNamespace(**row) for row in tree[name]] for name in Rows._fields[1:]}
         return Rows(version=int(tree["version"]), **tables_of)
     except (orjson.JSONDecodeError, LookupError, TypeError, UnicodeDecodeError) as error:

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
 import sqlalchemy as sa
@@ -18,21 +18,20 @@ from sqlalchemy.dialects import postgresql, sqlite
 from app.credential import Credential
 from app.errors import BadInput
 from app.events import Category
-from app.record import last_known, tables
+from app.record import last_known, registrations, tables
 from app.record.ids import new_id
 from app.record.last_known import Rows
+from app.record.registered import UNUSABLE, Outcome, fields_of, lock, raised
 from app.record.vault import Vault, joined, split
+from app.registration import Registrations
 from app.reply import Reply, reply_of, text_and_content
 from app.webhook import Webhook
 
-Outcome = Literal["created", "changed", "unchanged"]
 Model = TypeVar("Model", Credential, Webhook)
 T = TypeVar("T")
 
 #: fields of a credential in which providers without a standard authentication want their passwords
 _SEALED_WHOLE = ("url", "headers", "payload")
-#: what `joined` raises for a row that cannot be used: no JSON, secrets for places that there are not, another form
-_UNUSABLE = (ValueError, LookupError, TypeError)
 
 
 class _Sealed(BadInput):
@@ -59,6 +58,8 @@ class Registered(NamedTuple):
     """Webhooks that cannot be used: hash of the token -> (name, why)."""
     broken_credentials: Mapping[str, str] = {}
     """Credentials that cannot be used: name -> why."""
+    others: Registrations = Registrations()
+    """Every other kind: actions, streams, audiences, policies …"""
 
 
 def token_hash(token: str) -> str:
@@ -67,11 +68,6 @@ def token_hash(token: str) -> str:
 
 
 # --- reading ------------------------------------------------------------------------------------------------------
-
-
-def version(conn: sa.Connection) -> int:
-    """The registry's version; it rises with every change."""
-    return int(conn.execute(sa.select(tables.registry_version.c.version)).scalar_one())
 
 
 def load(conn: sa.Connection, vault: Vault) -> Registered:
@@ -94,6 +90,7 @@ def opened(rows: Rows, vault: Vault) -> Registered:
         {row.name: reply_of(row.text, row.content) for row in rows.replies},
         {row.token_hash: (row.name, str(found)) for row, found in webhooks if isinstance(found, BadInput)},
         {row.name: str(found) for row, found in credentials if isinstance(found, BadInput)},
+        registrations.opened(rows.registrations, vault),
     )
 
 
@@ -136,8 +133,8 @@ def _opened(vault: Vault, row: Any, model: type[Model]) -> Model:
     secret = _decrypted(vault, row, row.secrets, model)
     try:
         return joined(row.settings, secret, model)
-    except _UNUSABLE as error:
-        fields = _fields(error) if isinstance(error, ValidationError) else "its secrets do not fit its settings"
+    except UNUSABLE as error:
+        fields = fields_of(error) if isinstance(error, ValidationError) else "its secrets do not fit its settings"
         raise BadInput(f"The stored {_kind(model)} '{row.name}' cannot be used ({fields}); apply it again.") from None
 
 
@@ -152,16 +149,7 @@ def _kind(model: type[Credential | Webhook]) -> str:
     return model.__name__.lower()
 
 
-def _fields(error: ValidationError) -> str:
-    return ", ".join(".".join(map(str, each["loc"])) for each in error.errors())
-
-
 # --- changing -----------------------------------------------------------------------------------------------------
-
-
-def lock(conn: sa.Connection) -> None:
-    """From here to the end of the transaction nobody else changes the registry: what a check saw still holds."""
-    conn.execute(sa.select(tables.registry_version.c.version).with_for_update())
 
 
 def save_credential(conn: sa.Connection, vault: Vault, credential: Credential, now: datetime) -> Outcome:
@@ -180,7 +168,7 @@ def rotate_webhook(conn: sa.Connection, vault: Vault, name: str, now: datetime) 
     values = {**_new_token(vault), "updated_at": now}
     changed = conn.execute(tables.webhooks.update().where(tables.webhooks.c.name == name), values).rowcount > 0
     if changed:
-        _raised(conn, "changed")
+        raised(conn, "changed")
     return changed
 
 
@@ -195,7 +183,7 @@ def save_reply(conn: sa.Connection, name: str, reply: str | Reply, now: datetime
         conn.execute(tables.replies.insert(), {"name": name, **values})
     else:
         conn.execute(tables.replies.update().where(tables.replies.c.name == name), values)
-    return _raised(conn, "created" if row is None else "changed")
+    return raised(conn, "created" if row is None else "changed")
 
 
 def delete_credential(conn: sa.Connection, name: str) -> bool:
@@ -238,10 +226,10 @@ def _save(conn: sa.Connection, vault: Vault, table: sa.Table, model: Credential 
     values = {"provider": model.provider, "settings": settings, "secrets": vault.encrypt(sealed), "updated_at": now}
     if row is not None:
         conn.execute(table.update().where(table.c.id == row.id), values)
-        return _raised(conn, "changed")
+        return raised(conn, "changed")
     born = _new_token(vault) if table is tables.webhooks else {}
     conn.execute(table.insert(), {"id": new_id(), "name": model.name, "created_at": now, **values, **born})
-    return _raised(conn, "created")
+    return raised(conn, "created")
 
 
 def _new_token(vault: Vault) -> dict[str, str]:
@@ -252,14 +240,8 @@ def _new_token(vault: Vault) -> dict[str, str]:
 def _delete(conn: sa.Connection, table: sa.Table, name: str) -> bool:
     gone = conn.execute(table.delete().where(table.c.name == name)).rowcount > 0
     if gone:
-        _raised(conn, "changed")
+        raised(conn, "changed")
     return gone
-
-
-def _raised(conn: sa.Connection, outcome: Outcome) -> Outcome:
-    counter = tables.registry_version
-    conn.execute(counter.update().values(version=counter.c.version + 1))
-    return outcome
 
 
 def _settings(conn: sa.Connection, table: sa.Table) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -288,5 +270,5 @@ def _holds(vault: Vault, row: "sa.Row[Any]", model: Credential | Webhook) -> boo
     secret = _decrypted(vault, row, row.secrets, type(model))
     try:
         return joined(row.settings, secret, type(model)) == model
-    except _UNUSABLE:  # stored by a version whose form no longer holds: what is given now replaces it
+    except UNUSABLE:  # stored by a version whose form no longer holds: what is given now replaces it
         return False

@@ -432,6 +432,17 @@ api_tokens = _table(
     _moment("revoked_at", nullable=True),
 )
 
+#: what is registered of every other kind (see `app.registration`): actions, streams, audiences, policies …
+registrations = _table(
+    "registrations",
+    _text("kind", primary_key=True),
+    _text("name", primary_key=True),
+    _text("settings"),
+    _text("secrets"),
+    _moment("created_at"),
+    _moment("updated_at"),
+)
+
 #: one row; its number rises with every change of the registry, and running servers watch it
 registry_version = _table(
     "registry_version",
@@ -444,5 +455,102 @@ facts = _table(
     "facts",
     _text("name", primary_key=True),
     _text("value"),
+    _moment("since"),
+)
+
+# --- what is called, told and looked up ---------------------------------------------------------------------------
+
+#: the outbox of custom actions, and what became of each call. state: pending | calling | done
+action_calls = _table(
+    "action_calls",
+    _id(),
+    _text("action"),
+    #: a category, a receipt's status, `document` or `test`
+    _text("trigger"),
+    _text("webhook"),
+    _text("program"),
+    #: empty: it is about no person
+    _text("address", index=True),
+    sa.Column("inbound_id", sa.BigInteger),
+    #: the event's fields as a JSON object
+    _text("fields"),
+    #: the reply that waits for the call, as JSON; empty: none
+    _text("reply", server_default=""),
+    _text("state"),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    _moment("next_at"),
+    _moment("deadline"),
+    _moment("created_at"),
+    # filled by send
+    _moment("claimed_until", nullable=True),
+    #: success | http_<status> | timedout | capped | internalError | excluded
+    _text("outcome", server_default=""),
+    #: the consent policy that left the person out
+    _text("policy", server_default=""),
+    #: the third party's answer, at most 64 KiB
+    _text("response", server_default=""),
+    #: why it did not succeed, in a sentence
+    _text("problem", server_default=""),
+    _moment("ended_at", nullable=True),
+)
+_CALLS_DUE = sa.text("state IN ('pending', 'calling')")
+sa.Index("ix_action_calls_due", action_calls.c.next_at, sqlite_where=_CALLS_DUE, postgresql_where=_CALLS_DUE)
+
+#: which call a document's action is: the same name, document and version run once within a window
+document_runs = _table(
+    "document_runs",
+    _text("key", primary_key=True),
+    sa.Column("call_id", sa.BigInteger, nullable=False),
+    _moment("repeats_until"),
+)
+
+#: how far each stream has told of what was recorded
+stream_positions = _table(
+    "stream_positions",
+    _text("stream", primary_key=True),
+    #: consent | inbound | receipt
+    _text("source", primary_key=True),
+    #: id of the last row that was told of
+    sa.Column("position", sa.BigInteger, nullable=False),
+    _moment("claimed_until", nullable=True),
+    #: why it stands still, in a sentence; empty: it does not
+    _text("problem", server_default=""),
+    _moment("updated_at"),
+)
+
+#: events that their receiver refused for good
+stream_refusals = _table(
+    "stream_refusals",
+    _id(),
+    _text("stream", index=True),
+    _text("source"),
+    #: id of the row that the event told of
+    sa.Column("row_id", sa.BigInteger, nullable=False),
+    _text("event_id"),
+    _text("reason"),
+    _moment("refused_at"),
+    _moment("settled_at", nullable=True),
+)
+
+#: browsers that an authenticated call has linked to a subscriber
+identities = _table(
+    "identities",
+    _text("ecid", primary_key=True),
+    _text("address", index=True),
+    _moment("linked_at"),
+)
+
+#: the audiences of everybody who is in one: their names, joined with blanks and with one at each end
+memberships = _table(
+    "memberships",
+    _text("address", primary_key=True),
+    _text("audiences"),
+    _moment("computed_at"),
+)
+
+#: whose audiences must be worked out anew
+stale_memberships = _table(
+    "stale_memberships",
+    _text("address", primary_key=True),
     _moment("since"),
 )

@@ -17,6 +17,7 @@ from app.serve import (
     evidence,
     health,
     heard,
+    kinds,
     ledger,
     ledger_head,
     messages,
@@ -39,7 +40,7 @@ def operations() -> list[Operation]:
     """Every operation, in the order of the document."""
     rooms = (
         consent, profiles, ledger, ledger_head, evidence, erasure, messages, heard, dead_letters, credentials, verify,
-        webhooks, replies, catalogue, decoding, access, health, metrics,
+        webhooks, replies, kinds, catalogue, decoding, access, health, metrics,
     )  # fmt: skip
     listed = [operation for room in rooms for operation in room.OPERATIONS]
     return [*listed, openapi.operation_for(listed)]

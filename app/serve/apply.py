@@ -1,48 +1,32 @@
-"""The apply file: what it says, checked as a whole, and written in one transaction or not at all.
+"""What an apply file says, checked as a whole, and written in one transaction or not at all.
 
 The command line and the admin API save through the same functions, so that neither can register what cannot work.
 """
 
-import re
-import tomllib
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
-from pydantic import Field, ValidationError
 
 from app import switchboard
 from app.credential import Credential
 from app.errors import BadInput
 from app.events import Category
 from app.provider import Provider
-from app.record import registry
-from app.record.registry import Outcome, Registered
+from app.record import registrations, registry
+from app.record.registered import Outcome, lock
+from app.record.registry import Registered
 from app.record.vault import Vault
-from app.reply import Reply, ReplyText, by_form
+from app.registration import Kind
+from app.reply import Reply
 from app.send import courier
 from app.send.personal import check_text
+from app.serve.apply_file import ApplyFile, parse
+from app.serve.soundness import Whole, new_faults, whole
 from app.spec import Spec
-from app.webhook import CUSTOM, NAME, Pack, Webhook
-
-ReplyName = Annotated[str, Field(pattern=NAME)]
-NamedReply = Annotated[ReplyText | Reply, by_form(ReplyText)]
-
-_VARIABLE = re.compile(r"\$\{([^}]*)\}")
-_OURS = "TEXTBACK_"
-
-
-class ApplyFile(Spec):
-    """What shall be registered. Whatever it does not name stays as it is."""
-
-    credentials: list[Credential] = []
-    webhooks: list[Webhook] = []
-    #: name -> text or rich reply, for webhooks to answer with as "@name"
-    replies: dict[ReplyName, NamedReply] = {}
+from app.webhook import CUSTOM, Pack, Webhook
 
 
 class Catalogue(NamedTuple):
@@ -58,76 +42,8 @@ class Applied(NamedTuple):
     credentials: dict[str, Outcome]
     webhooks: dict[str, Outcome]
     replies: dict[str, Outcome]
-
-
-# --- the file -----------------------------------------------------------------------------------------------------
-
-
-def read_file(path: Path, environ: Mapping[str, str]) -> ApplyFile:
-    """The file with `${NAME}` filled in from `environ`. Raises BadInput with one sentence per fault."""
-    try:
-        tree = tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path.name} is not TOML: {error}") from None
-    return parse(expand(tree, environ))
-
-
-def parse(tree: dict[str, Any]) -> ApplyFile:
-    """The tree, in form. Raises BadInput with one sentence per fault, which never shows a value."""
-    try:
-        wanted = ApplyFile.model_validate(tree)
-    except ValidationError as error:
-        faults = (f"{_place(tree, e['loc'])}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors())
-        raise BadInput("\n".join(faults)) from None
-    names = Counter(
-        [f"credential '{c.name}'" for c in wanted.credentials] + [f"webhook '{w.name}'" for w in wanted.webhooks]
-    )
-    twice = [name for name, count in names.items() if count > 1]
-    if twice:
-        raise BadInput(f"The file has {' and '.join(twice)} twice; one of each name is enough.")
-    return wanted
-
-
-def expand(tree: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
-    """The tree with every `${NAME}` in its texts replaced. Raises BadInput that names the variables without a value.
-
-    An empty variable counts as none, because an empty secret would prove nothing; textback's own are never handed out.
-    """
-    missing: list[str] = []
-
-    def value_of(match: re.Match[str]) -> str:
-        name = match[1]
-        if name.upper().startswith(_OURS):
-            raise BadInput(
-                f"${{{name}}} is textback's own setting, which a file cannot have; use a variable of its own."
-            )
-        if not environ.get(name):
-            missing.append(f"${{{name}}}")
-        return environ.get(name, "")
-
-    filled = _filled(tree, lambda text: _VARIABLE.sub(value_of, text))
-    if missing:
-        raise BadInput(f"{', '.join(dict.fromkeys(missing))} is not set in the environment; set it and apply again.")
-    assert isinstance(filled, dict)
-    return filled
-
-
-def _filled(value: Any, fill: Callable[[str], str]) -> Any:
-    if isinstance(value, str):
-        return fill(value)
-    if isinstance(value, dict):
-        return {name: _filled(part, fill) for name, part in value.items()}
-    return [_filled(part, fill) for part in value] if isinstance(value, list) else value
-
-
-def _place(tree: Any, loc: tuple[int | str, ...]) -> str:
-    """`webhooks 'acme-inbound' keywords.opt_out.reply`: an entry by its name where it has one, else by its number."""
-    if len(loc) < 2 or not isinstance(loc[1], int):
-        return ".".join(map(str, loc))
-    entry = tree[loc[0]][loc[1]]
-    name = entry.get("name") if isinstance(entry, dict) else None
-    shown = f"'{name}'" if isinstance(name, str) else f"number {loc[1] + 1}"
-    return " ".join(part for part in (str(loc[0]), shown, ".".join(map(str, loc[2:]))) if part)
+    others: dict[tuple[str, str], Outcome] = {}
+    """By kind and name."""
 
 
 # --- the change ---------------------------------------------------------------------------------------------------
@@ -135,7 +51,7 @@ def _place(tree: Any, loc: tuple[int | str, ...]) -> str:
 
 def apply(conn: sa.Connection, vault: Vault, catalogue: Catalogue, wanted: ApplyFile, now: datetime) -> Applied:
     """Check everything, then write it. Raises BadInput with one sentence per fault, and nothing is written."""
-    registry.lock(conn)
+    lock(conn)
     problems = list(_problems(registry.load(conn, vault), catalogue, wanted))
     if problems:
         raise BadInput("\n".join(problems))
@@ -143,6 +59,10 @@ def apply(conn: sa.Connection, vault: Vault, catalogue: Catalogue, wanted: Apply
         {c.name: registry.save_credential(conn, vault, c, now) for c in wanted.credentials},
         {w.name: registry.save_webhook(conn, vault, w, now) for w in wanted.webhooks},
         {name: registry.save_reply(conn, name, reply, now) for name, reply in wanted.replies.items()},
+        {
+            (kind.name, name): registrations.save(conn, vault, kind, model, now)
+            for kind, name, model in wanted.others.all()
+        },
     )
 
 
@@ -167,6 +87,12 @@ def save_reply_checked(  # noqa: PLR0917 - the order of its neighbours
     """One named reply, checked like an apply file."""
     wanted = parse({"replies": {name: reply}})
     return apply(conn, vault, catalogue, wanted, now).replies[name]
+
+
+def save_other_checked(conn: sa.Connection, vault: Vault, catalogue: Catalogue, kind: Kind, model: Spec) -> Outcome:
+    """One registration of another kind, checked like an apply file."""
+    wanted = ApplyFile.model_validate({kind.plural: [model]})
+    return apply(conn, vault, catalogue, wanted, datetime.now(UTC)).others[kind.name, getattr(model, "name")]  # noqa: B009
 
 
 def provider_of(catalogue: Catalogue, slug: str) -> Provider:
@@ -196,6 +122,15 @@ def _problems(before: Registered, catalogue: Catalogue, wanted: ApplyFile) -> It
     for webhook in _touched(before, wanted):
         check = partial(_check_webhook, catalogue, webhook, credentials, replies)
         yield from faults("webhook", webhook.name, check)
+    yield from new_faults(whole(before), _after(before, wanted))
+
+
+def _after(before: Registered, wanted: ApplyFile) -> Whole:
+    return Whole(
+        {entry.webhook.name: entry.webhook for entry in before.webhooks} | {w.name: w for w in wanted.webhooks},
+        {**before.replies, **wanted.replies},
+        before.others.with_(wanted.others),
+    )
 
 
 def webhook_types(registered: Registered) -> dict[str, str]:

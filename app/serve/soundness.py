@@ -1,0 +1,42 @@
+"""Whether all that is registered fits together: what one registration says of another, and what policies forbid.
+
+Asked of the whole, before a change and after it: what a change breaks blocks it, wherever it breaks; what was broken
+before blocks nobody. So a label that a saved action's payload violates cannot be added either.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from app.record.registry import Registered
+from app.registration import Registrations
+from app.reply import Reply
+from app.webhook import Webhook
+
+
+class Whole(NamedTuple):
+    """All that is registered, as it would be after a change."""
+
+    webhooks: Mapping[str, Webhook]
+    replies: Mapping[str, str | Reply]
+    others: Registrations
+
+
+def whole(registered: Registered) -> Whole:
+    """As it stands."""
+    webhooks = {entry.webhook.name: entry.webhook for entry in registered.webhooks}
+    return Whole(webhooks, registered.replies, registered.others)
+
+
+#: each gives one sentence per fault; the sentences name whose fault it is, and the mend
+CHECKS: Sequence[Callable[[Whole], Iterator[str]]] = ()
+
+
+def faults_of(found: Whole) -> list[str]:
+    """One sentence for each fault."""
+    return [sentence for check in CHECKS for sentence in check(found)]
+
+
+def new_faults(before: Whole, after: Whole) -> list[str]:
+    """The faults that a change would make."""
+    known = set(faults_of(before))
+    return [sentence for sentence in faults_of(after) if sentence not in known]
