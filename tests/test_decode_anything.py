@@ -111,7 +111,7 @@ def check_decoded(decoded: Decoded) -> None:
 
 
 @pytest.mark.parametrize("slug", sorted(PROVIDERS))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(data=st.data())
 def test_no_request_makes_decode_raise(slug: str, data: st.DataObject) -> None:
     check(slug, data.draw(requests(PROVIDERS[slug])))

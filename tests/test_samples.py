@@ -17,6 +17,7 @@ import sqlalchemy as sa
 import time_machine
 
 from app.record import registry, tables
+from app.record.database import Database
 from app.scheme import (
     BasicScheme,
     BearerScheme,
@@ -34,6 +35,7 @@ from app.serve.takeover import take_over
 from app.webhook import Webhook
 from tests.conftest import KINDS, fresh_database
 from tests.decoding import PROVIDERS, SAMPLES, expectation, sample_names
+from tests.kannel import wait_for
 from tests.public_keys import the_internet
 from tests.serving import Served, serving
 
@@ -42,18 +44,27 @@ ORIGIN = "https://hooks.example.com"
 #: what a refused request must leave as it was
 TRACES = (tables.inbound_messages, tables.receipts, tables.messages, tables.consent, tables.ledger, tables.evidence,
           tables.outbox, tables.work_list, tables.raw_requests, tables.seen, tables.inbound_parts, tables.decided_parts)  # fmt: skip
+COUNTS = sa.union_all(*(sa.select(sa.literal(t.name), sa.func.count()).select_from(t) for t in TRACES))
 #: they prove the caller, and neither body nor parameters
 CALLER_ONLY = (BasicScheme, SecretScheme, BearerScheme, ClientCertificateScheme)
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with (
-        fresh_database(request.param, request, tmp_path_factory.mktemp("samples")) as url,
-        serving(url, public_url=ORIGIN) as server,
-    ):
-        server.parts.client.request = the_internet  # type: ignore[method-assign]
-        yield server
+    with fresh_database(request.param, request, tmp_path_factory.mktemp("samples")) as url:
+        add_an_old_key(url)
+        with serving(url, public_url=ORIGIN) as server:
+            # what is old goes at the start: the keys of some samples are old, too, and must not go in the midst of one
+            wait_for(lambda: rows(server)["seen"] == 0)
+            server.parts.client.request = the_internet  # type: ignore[method-assign]
+            yield server
+
+
+def add_an_old_key(url: str) -> None:
+    old = {"key": "old", "at": datetime(2020, 1, 1, tzinfo=UTC), "repeats_until": datetime(2020, 1, 2, tzinfo=UTC)}
+    database = Database(url)
+    database.write_now(lambda conn: conn.execute(tables.seen.insert(), old))
+    database.close()
 
 
 class Sample:
@@ -95,10 +106,11 @@ class Sent:
 
 
 def register(served: Served, sample: Sample) -> None:
-    """The sample's webhook, under the token that its signed URL names."""
+    """The sample's webhook and no other, under the token that its signed URL names."""
     token = urlsplit(sample.url).path.rpartition("/")[2]
 
     def save(conn: sa.Connection) -> None:
+        conn.execute(sa.delete(tables.webhooks))  # each one that stays is made ready anew for every sample
         registry.save_webhook(conn, served.parts.vault, sample.webhook, datetime.now(UTC))
         found = tables.webhooks.c.name == sample.webhook.name
         conn.execute(sa.update(tables.webhooks).where(found).values(token_hash=registry.token_hash(token)))
@@ -121,10 +133,7 @@ def send(served: Served, sample: Sample, sent: Sent | None = None) -> Any:
 
 
 def rows(served: Served) -> dict[str, int]:
-    def count(conn: sa.Connection) -> dict[str, int]:
-        return {t.name: conn.execute(sa.select(sa.func.count()).select_from(t)).scalar_one() for t in TRACES}
-
-    return served.parts.database.read_now(count)
+    return served.parts.database.read_now(lambda conn: dict(conn.execute(COUNTS).all()))
 
 
 # --- spoilt copies ------------------------------------------------------------------------------------------------
@@ -204,7 +213,8 @@ def test_a_sample_is_answered_recorded_once_and_its_spoilt_copies_are_refused(se
     register(served, sample)
     before = rows(served)
 
-    if sample.signed:
+    # a copy is refused before any database is asked, so one database shows it
+    if sample.signed and served.parts.database.dialect == "sqlite":
         with sample.clock():
             copies = {what: send(served, sample, sent) for what, sent in spoilt(sample)}
         assert {what: (status, body) for what, (status, _, body) in copies.items()} == dict.fromkeys(copies, (401, ""))
