@@ -107,6 +107,10 @@ class Actions:
         """The action of this name; None where there is none that can be called."""
         return self._ready.get(name)
 
+    def knows(self, name: str) -> bool:
+        """Whether there is an action of this name, be it broken."""
+        return name in self._ready or name in self._broken
+
     def why_not(self, name: str) -> str:
         """Why there is no such action, in a sentence."""
         if reason := self._broken.get(name):

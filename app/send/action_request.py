@@ -71,7 +71,7 @@ def _static(action: Action) -> str:
         place(action.url)
         checked_path(action.url.partition("?")[0])
     except (BadInput, SendFailed) as error:
-        raise BadInput(f"url: {error}") from None
+        raise BadInput(f"url: {error}".replace("a value would lead", "this leads")) from None
     if "#" in action.url:
         raise BadInput("url: it has a fragment (#), which is never sent; leave it out")
     if action.path and "?" in action.url:

@@ -64,7 +64,10 @@ def path(text: str) -> Path:
         raise _fault(reading.next, "join what comes here with +")
 
     def fill(fields: Fields) -> str:
-        return checked("".join(map(_encoded, term(fields))))
+        try:
+            return checked("".join(map(_encoded, term(fields))))
+        except SendFailed as error:
+            raise type(error)(f"path: {error}", permanent=True) from None
 
     _try_out(fill, reading.fields)
     return Path(fill, tuple(dict.fromkeys(reading.fields)))
@@ -81,7 +84,7 @@ def _try_out(fill: Fill[str], names: list[str]) -> None:
     except NoValue:  # a part of so short a text may be empty
         return
     except SendFailed as error:
-        raise BadInput(str(error).replace("a value would lead", "it leads")) from None
+        raise BadInput(str(error).replace("a value would lead", "this leads")) from None
 
 
 def checked(filled: str) -> str:
@@ -90,7 +93,7 @@ def checked(filled: str) -> str:
     for _ in range(_DECODED):
         decoded = unquote(decoded)
     if any(step.partition(";")[0].strip(" \t\r\n\0") in {".", ".."} for step in _SLASH.split(decoded)):
-        raise SendFailed("path: a value would lead to another path, for a step of it is . or ..", permanent=True)
+        raise SendFailed("a value would lead to another path, for a step of it is . or ..", permanent=True)
     return filled
 
 
