@@ -77,7 +77,9 @@ async def call(way: Way, request: Outgoing) -> Called:
     return called
 
 
-_CAPPED = Called("capped", problem="its host may not be called more often, as a cap says; nothing was sent")
+_CAPPED = Called(
+    "capped", problem="Its host may be called no more often than its cap allows, so nothing was sent; try it later."
+)
 
 
 async def _try(way: Way, request: Outgoing, ends_at: float) -> tuple[Called, float | None]:

@@ -16,6 +16,8 @@ Fields = Mapping[str, Any]
 _FIELD = re.compile(r"[A-Za-z_][\w.-]*")
 _ATTRIBUTE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _KNOWN: Mapping[str, tuple[str, ...]] = {"event": EVENT_FIELDS, "consent": CONSENT_FIELDS}
+#: all of them together are a table, which an expression can take as a whole
+_ROOTS = frozenset({"event", "profile", "consent"})
 #: `_id` by itself, and not the end of another name
 _ID = re.compile(r"(?<![\w.$`-])_id\b")
 
@@ -59,7 +61,7 @@ class ActionPlaces:
 
     def value(self, name: str) -> Fill[Any]:
         """The function that gives the value. It raises SendFailed, NoValue where there is none."""
-        if _FIELD.fullmatch(name):
+        if _FIELD.fullmatch(name) and name not in _ROOTS:
             return value_at(field_named(name))
         return _expressed(name)
 

@@ -133,10 +133,10 @@ def _fault(token: _Token, what: str) -> BadInput:
     return BadInput(f"path, character {token.at}: {what}")
 
 
-def _literal(token: _Token) -> str:
-    """The operator's own text. Raises BadInput for what no path can hold."""
+def _literal(token: _Token, *, anything: bool) -> str:
+    """The operator's own text. Raises BadInput for what no path can hold, unless it may be `anything`."""
     text = _ESCAPED.sub(r"\1", token.text[1:-1])
-    if found := _NOT_IN_A_PATH.search(text):
+    if not anything and (found := _NOT_IN_A_PATH.search(text)):
         sign = found.group()
         mend = "parameters go into query" if sign in "?#" else f"write {quote(sign)}"
         raise _fault(token._replace(at=token.at + 1 + found.start()), f"{sign} cannot stand in a path; {mend}")
@@ -148,6 +148,8 @@ class _Reading:
 
     def __init__(self, tokens: list[_Token]) -> None:
         self._tokens, self._at, self._depth = tokens, 0, 0
+        self._encoding = 0
+        """How many of the functions around what is read make something that is percent-encoded."""
         self.fields: list[str] = []
 
     @property
@@ -178,7 +180,7 @@ class _Reading:
         self._at += token.kind in {"text", "number", "name"}
         match token.kind:
             case "text":
-                return own(_literal(token))
+                return own(_literal(token, anything=self._encoding > 0))
             case "number":
                 return own(token.text)
             case "name":
@@ -211,7 +213,9 @@ class _Reading:
         if function is None:
             raise _fault(token, f"there is no function '{token.text}'; there are {', '.join(FUNCTIONS)}")
         self._deeper(token)
+        self._encoding += token.text != "concat"
         given = self._arguments(token)
+        self._encoding -= token.text != "concat"
         self._depth -= 1
         if not function.least <= len(given) <= function.most:
             raise _fault(token, f"{token.text} is written {function.written}")

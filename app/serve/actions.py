@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictBool, model_validator
 
 from app.record import profiles
 from app.record.ids import new_id
@@ -29,7 +29,7 @@ class WantedTest(Spec):
     address: RawAddress | None = None
     program: Program = "default"
     region: Region | None = None
-    dry_run: Annotated[bool, Field(description="Show the request, and send nothing.")] = False
+    dry_run: Annotated[StrictBool, Field(description="Show the request, and send nothing.")] = False
 
     @model_validator(mode="after")
     def _consent_is_the_persons(self) -> "WantedTest":
