@@ -20,7 +20,7 @@ from app.record.spool import Spool
 from app.scheme import ClientCertificateScheme, needs_secret, schemes_of, signs_url
 from app.send import Destinations
 from app.serve.apply import Catalogue, check_credential, check_feedback, faults, webhook_types
-from app.serve.checkup_sending import check_leaving, check_replies
+from app.serve.checkup_sending import check_calling, check_leaving, check_replies
 from app.serve.finding import Finding, note, problem, warning
 from app.serve.soundness import faults_of, whole
 from app.serve.terminal import open_vault
@@ -167,10 +167,11 @@ def _others(registered: Registered, destinations: Destinations | None) -> Iterat
     """Actions, policies and the other kinds: what cannot be used, what does not fit together, whom nobody may call."""
     yield from map(problem, registered.others.broken.values())
     yield from map(problem, faults_of(whole(registered)))
-    for name, action in registered.others.actions.items() if destinations else ():
+    if destinations is None:
+        return
+    for action in registered.others.actions.values():
         with suppress(BadInput):  # a url that is none is a problem by itself
-            if destinations and (refusal := destinations.refusal(action.url)):
-                yield warning(f"action '{name}' cannot be called: {refusal}")
+            yield from check_calling(action, destinations)
 
 
 def _unconfirmed(registered: Registered, providers: dict[str, Provider]) -> Iterator[Finding]:

@@ -83,10 +83,8 @@ def _trees(fields: Iterable[str], profile: Iterable[str]) -> dict[str, dict[str,
         name, equals, value = text.partition("=")
         root, _, rest = ("event._id" if name == "_id" else name).partition(".")
         if not equals or root not in found or not rest:
-            raise BadInput(
-                f"'{name}' is no field; write event.text=Hello, profile.firstName=Ann, consent.state=opted_in"
-            )
-        found[root][rest] = value
+            raise BadInput(f"'{name}' is no field; write event.text=Hello, profile.name=Ann or consent.state=opted_in")
+        found[root][rest] = value == "true" if name == "consent.may_send" else value
     return found
 
 
