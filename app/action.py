@@ -23,6 +23,14 @@ from app.webhook import NAME
 
 #: of a purpose for which data leaves, such as `advertising`
 MarketingAction = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,63}$")]
+#: the event's fields, whatever kind of event it is, in the order of the table above
+EVENT_FIELDS = (
+    "_id", "type", "program", "webhook", "provider", "address", "received_at",
+    "text", "normal", "category", "keyword", "sender", "channel", "provider_id",
+    "status", "provider_status", "code", "error_text", "message_id",
+    "documentId", "documentVersionId", "name", "username",
+)  # fmt: skip
+CONSENT_FIELDS = ("state", "since", "cause", "may_send")
 #: what a call can end with, beside `http_<status>`
 ENDINGS = ("timedout", "capped", "internalError", "excluded")
 

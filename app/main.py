@@ -38,7 +38,7 @@ from app.record.shelter import Shelter
 from app.record.spool import Spool
 from app.record.vault import Vault
 from app.record.writer import Writer
-from app.send import Client, Courier, Destinations, Handover, Sender, fetch
+from app.send import Actions, Client, Courier, Destinations, Handover, Sender, fetch
 from app.serve import HANDLERS, routes
 from app.serve.metrics import count_events
 from app.serve.parts import Parts
@@ -70,8 +70,11 @@ def build(settings: Settings, *, send: bool = True, hear: bool = True) -> Parts:
     keyring = Keyring(partial(fetch, client))
     switchboard = Switchboard(providers, packs, settings, keyring)
     intake = _intake(settings, database, writer, switchboard, hear=hear)
-    parts = Parts(settings, database, writer, intake, vault, switchboard, sender, providers, packs, client, keyring)
-    parts.followers.append(partial(hire, parts, couriers))
+    actions = Actions(client)
+    parts = Parts(
+        settings, database, writer, intake, vault, switchboard, sender, providers, packs, client, keyring, actions
+    )
+    parts.followers.extend((partial(hire, parts, couriers), actions.follow))
     return parts
 
 

@@ -156,6 +156,7 @@ def test_the_commands_are_those_that_were_promised() -> None:
         "backup", "restore", "drift", "spool", "spool list", "spool retry", "spool drop", "erase",
         "token", "token create", "token list", "token revoke",
         "dead-letters", "dead-letters list", "dead-letters replay", "dead-letters resolve",
+        "actions", "actions test",
     }  # fmt: skip
 
 

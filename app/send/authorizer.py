@@ -1,8 +1,9 @@
 """Proofs that are made at the moment of sending: signed requests, and tokens that end."""
 
+from collections.abc import Iterable
 from typing import Protocol
 
-from app.credential import Auth, Credential, JwtAuth, MacAuth, MacRecipe, OAuthAuth
+from app.credential import Auth, JwtAuth, MacAuth, MacRecipe, OAuthAuth
 from app.errors import BadInput
 from app.send.authorization import header_name, prefixed, replaced
 from app.send.fetched_token import FetchedTokens
@@ -11,7 +12,6 @@ from app.send.mac import MacSigner
 from app.send.own_token import OwnTokens
 from app.send.render import Outgoing
 from app.send.token_call import token_call
-from app.sending import Send
 
 
 class Authorizer(Protocol):
@@ -56,13 +56,16 @@ class TokenHeader:
         return self._tokens.forget(outgoing.headers[self._name].removeprefix(self._prefix))
 
 
-def authorizer(credential: Credential, rules: Send, client: Client) -> Authorizer | None:
-    """What proves each request of the credential; None where the proof is the same for all, see `authorization`.
+def authorizer(
+    auth: Auth, client: Client, *, beside: Iterable[str] = (), recipe: MacRecipe | None = None
+) -> Authorizer | None:
+    """What proves each request anew; None where the proof is the same for all, see `authorization`.
 
-    `client`: for token calls. Raises BadInput for what could never be sent.
+    `client`: for token calls; `beside`: the names of the other headers; `recipe`: how a MAC is made where `auth` does
+    not say. Raises BadInput for what could never be sent.
     """
-    made = _made(credential.auth, rules.mac, client)
-    if made and not made.headers.isdisjoint(map(str.lower, credential.headers)):
+    made = _made(auth, recipe, client)
+    if made and not made.headers.isdisjoint(map(str.lower, beside)):
         raise BadInput("headers and auth set the same header; leave it to auth")
     return made
 

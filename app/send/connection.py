@@ -20,6 +20,10 @@ class CertificateRefused(ConnectionError):
     """The other side ended the TLS handshake over our certificate, and has read nothing."""
 
 
+class AnswerTooLong(ConnectionError):
+    """The answer is larger than it may be; asked again, it would be as long."""
+
+
 class Answer(NamedTuple):
     """A provider's answer. `headers` has lower-case names."""
 
@@ -83,7 +87,7 @@ class Connection(asyncio.Protocol):
         if self._waiter is None:
             self.abort()
         elif self._received > self._limit:
-            self._fail(ConnectionError(f"the answer is larger than {self._limit} bytes"))
+            self._fail(AnswerTooLong(f"the answer is larger than {self._limit} bytes"))
         else:
             self._parse(data)
 

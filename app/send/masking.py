@@ -18,8 +18,10 @@ from urllib.parse import unquote, urlsplit
 import orjson
 from pydantic import SecretStr
 
+from app.action import Action
 from app.credential import BasicAuth, Credential
 from app.request import parse_pairs
+from app.send.template import taken_apart
 
 STARS = "***"
 #: characters that are shown of a body
@@ -57,7 +59,7 @@ _SECRET_HEADER = re.compile(rf"{_NAME}|(?:proxy-)?authorization|(?:set-)?cookie"
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """Puts stars in the places of one credential's secrets."""
+    """Puts stars in the places of the secrets of one credential or action."""
 
     secrets: re.Pattern[str] | None
     longest: int
@@ -93,13 +95,16 @@ class Mask:
         return self.text(value)
 
 
-def mask(credential: Credential, proof: Mapping[str, str], others: tuple[str, ...] = ()) -> Mask:
-    """The mask of a credential. `others`: what else is secret here, such as access tokens. `proof`: see `Mask`."""
-    found = {secret for secret in (*_secrets(credential), *others) if secret}
+def mask(caller: Credential | Action, proof: Mapping[str, str], others: tuple[str, ...] = ()) -> Mask:
+    """The mask of a credential or an action. `others`: what else is secret here, such as access tokens.
+
+    `proof`: see `Mask`.
+    """
+    found = {secret for secret in (*_secrets(caller), *others) if secret}
     # the longest first: what is a part of another secret must not leave the rest of that
     ordered = sorted(found, key=lambda text: (-len(text), text))
     pattern = re.compile("|".join(map(_in_any_spelling, ordered))) if ordered else None
-    own = frozenset(name.lower() for name in credential.headers) - _OPEN_HEADERS
+    own = frozenset(map(str.lower, _secret_headers(caller))) - _OPEN_HEADERS
     longest = max((len(secret.encode(*_UTF_8)) for secret in found), default=0) * _LONGEST_SPELLING
     return Mask(pattern, longest, {name.lower(): prefix for name, prefix in proof.items()}, own)
 
@@ -145,20 +150,37 @@ def _starred(match: re.Match[str]) -> str:
     return f"{match[1]}{quotation}{STARS}{quotation}"
 
 
-def _secrets(credential: Credential) -> Iterator[str]:
-    yield from _hidden(credential.model_dump())
-    if isinstance(credential.auth, BasicAuth):
-        both = f"{credential.auth.username}:{credential.auth.password.get_secret_value()}"
+def _secret_headers(caller: Credential | Action) -> Iterator[str]:
+    """Which of its own headers may be a key as a whole; what an action fills in, its operator wants to see."""
+    for name, value in caller.headers.items():
+        if isinstance(caller, Credential) or "{{" not in value:
+            yield name
+
+
+def _secrets(caller: Credential | Action) -> Iterator[str]:
+    yield from _hidden(caller.model_dump())
+    if isinstance(caller.auth, BasicAuth):
+        both = f"{caller.auth.username}:{caller.auth.password.get_secret_value()}"
         yield base64.b64encode(both.encode()).decode("ascii")
-    for name, value in credential.headers.items():
-        if name.lower() not in _OPEN_HEADERS and "{{" not in value:
+    for name, value in _constants(caller):
+        if name.lower() not in _OPEN_HEADERS:
             yield from (word for word in (value, *value.split()) if len(word) >= _TELLING_WORD)
-    yield from (each for each in map(unquote, _named(credential)) if len(each) >= _TELLING_VALUE and "{{" not in each)
+    yield from (each for each in map(unquote, _named(caller)) if len(each) >= _TELLING_VALUE and "{{" not in each)
 
 
-def _named(credential: Credential) -> Iterator[str]:
+def _constants(caller: Credential | Action) -> Iterator[tuple[str, str]]:
+    """What never changes in headers and query, by name; in an action's also what stands around the places."""
+    if isinstance(caller, Credential):
+        yield from ((name, value) for name, value in caller.headers.items() if "{{" not in value)
+        return
+    for name, value in (*caller.headers.items(), *caller.query.items()):
+        yield from ((name, literal.strip()) for literal in taken_apart(value)[0])
+
+
+def _named(caller: Credential | Action) -> Iterator[str]:
     """What stands under a telltale name in the URL or the payload."""
-    for text in (credential.url or "", credential.payload or ""):
+    payload = caller.payload if isinstance(caller, Credential) else orjson.dumps(caller.payload, default=str).decode()
+    for text in (caller.url or "", payload or ""):
         yield from (match[2] or match[3] or match[4] or "" for match in _NAMED.finditer(text))
         yield from (match[2] for match in _ELEMENT.finditer(text))
 

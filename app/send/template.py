@@ -7,7 +7,7 @@ it is encoded. So no quote, brace or line break of a message can become a field 
 import re
 from collections.abc import Callable, Iterable, Mapping
 from operator import itemgetter
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import orjson
 
@@ -40,13 +40,24 @@ LEFT_OUT: Any = object()
 """The value of a leaf that shall not be sent at all."""
 
 
+class Places(Protocol):
+    """What may stand in the places of a text."""
+
+    def value(self, name: str) -> str | Fill[Any]:
+        """What stands in a place: a constant, or a function. Raises BadInput for a place that there is not."""
+
+
 class Known(NamedTuple):
-    """What stands before there is a message."""
+    """What stands before there is a message. It knows the places of a message."""
 
     app_id: str = ""
     feedback_url: str = ""
     """Empty: nobody has to be told."""
     parameters: Mapping[str, str] = {}
+
+    def value(self, name: str) -> str | Fill[Any]:
+        """What stands in one place. Raises BadInput for an unknown name."""
+        return value_of(name, self)
 
 
 def taken_apart(text: str) -> tuple[list[str], list[str]]:
@@ -93,7 +104,7 @@ def words_for_places(text: str) -> tuple[str, str, list[str]]:
 
 
 def text_parts(
-    text: str, known: Known, encode: Callable[[str], str] = str, around: Callable[[str], str] = str
+    text: str, places: Places, encode: Callable[[str], str] = str, around: Callable[[str], str] = str
 ) -> list[Part]:
     """The text in parts: each value encoded by `encode`, and what is around the places by `around`.
 
@@ -103,7 +114,7 @@ def text_parts(
     literals = list(map(around, literals))
     parts: list[Part] = [literals[0]]
     for name, literal in zip(names, literals[1:], strict=True):
-        parts += [_encoded(name, value_of(name, known), encode), literal]
+        parts += [_encoded(name, places.value(name), encode), literal]
     return parts
 
 
@@ -131,7 +142,7 @@ def json_template(node: Any, known: Known) -> Fill[Any]:
         case str():
             return leaf(node, known)
         case dict():
-            return _object([(_constant(name), json_template(value, known)) for name, value in node.items()])
+            return _object([(constant_name(name), json_template(value, known)) for name, value in node.items()])
         case list():
             items = [json_template(item, known) for item in node]
             return lambda values: [value for fill in items if (value := fill(values)) is not LEFT_OUT]
@@ -241,7 +252,8 @@ def _left_out_when_none(value: Fill[Any]) -> Fill[Any]:
     return fill
 
 
-def _constant(name: str) -> str:
+def constant_name(name: str) -> str:
+    """The name of a field. Raises BadInput where a placeholder stands in it."""
     if "{{" in name:
         raise BadInput(f"{name} stands where a field has its name; placeholders fill values only")
     return name

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from app.credential import ApiKeyAuth, BasicAuth, BearerAuth, Credential, JwtAuth, MacAuth, MacRecipe, OAuthAuth
+from app.credential import ApiKeyAuth, Auth, BasicAuth, BearerAuth, Credential, JwtAuth, MacAuth, MacRecipe, OAuthAuth
 from app.errors import SendFailed
 from app.provider import Provider
 from app.send.advice import Tried, advice
@@ -21,7 +21,6 @@ from app.send.destinations import Destinations, Origin
 from app.send.http import Client
 from app.send.masking import Mask, mask, secrets_of, token_answer, token_request
 from app.send.render import Message, Outgoing, send_rules
-from app.sending import Send
 
 Purpose = Literal["access token", "message"]
 
@@ -171,7 +170,7 @@ def _told(tried: Tried, carrier: Courier, course: _Course, failure: SendFailed |
 
 
 def _mask(tried: Tried, exchanges: Sequence[_Exchange], feedback_url: str) -> Mask:
-    proof = _proof(tried.credential, tried.rules)
+    proof = proof_of(tried.credential.auth, tried.rules.mac)
     known = mask(tried.credential, proof)
     sent = [e.request.headers for e in exchanges if e.purpose == "message"]
     tokens = {
@@ -183,9 +182,9 @@ def _mask(tried: Tried, exchanges: Sequence[_Exchange], feedback_url: str) -> Ma
     return mask(tried.credential, proof, (*tokens, *secrets_of(feedback_url)))
 
 
-def _proof(credential: Credential, rules: Send) -> dict[str, str]:
-    """The headers that prove a request of the credential, and what stands before the secret in each."""
-    match credential.auth:
+def proof_of(auth: Auth, usual: MacRecipe | None = None) -> dict[str, str]:
+    """The headers that prove a request, and what stands before the secret in each. `usual`: the provider's recipe."""
+    match auth:
         case BasicAuth():
             return {"Authorization": "Basic"}
         case BearerAuth(prefix=prefix):
@@ -193,7 +192,7 @@ def _proof(credential: Credential, rules: Send) -> dict[str, str]:
         case ApiKeyAuth(place="header", name=name):
             return {name: ""}
         case MacAuth(recipe=recipe):
-            return dict.fromkeys((recipe or rules.mac or MacRecipe()).headers, "")
+            return dict.fromkeys((recipe or usual or MacRecipe()).headers, "")
         case JwtAuth(header=header, prefix=prefix) | OAuthAuth(header=header, prefix=prefix):
             return {header: prefix}
     return {}

@@ -20,8 +20,9 @@ from app.record.spool import Spool
 from app.scheme import ClientCertificateScheme, needs_secret, schemes_of, signs_url
 from app.send import Destinations
 from app.serve.apply import Catalogue, check_credential, check_feedback, faults, webhook_types
-from app.serve.checkup_sending import check_leaving, check_replies
+from app.serve.checkup_sending import check_calling, check_leaving, check_replies
 from app.serve.finding import Finding, note, problem, warning
+from app.serve.soundness import faults_of, whole
 from app.serve.terminal import open_vault
 from app.settings import CONFIG_DIR, Settings
 from app.switchboard import Switchboard, doubts
@@ -60,6 +61,7 @@ def checkup(settings: Settings, database: Database) -> Iterator[Finding]:
     yield from _leaving(registered, providers, settings, destinations)
     yield from check_replies(registered)
     yield from _webhooks(registered, Switchboard(providers, packs, settings), settings, packs)
+    yield from _others(registered, destinations)
     yield from _unconfirmed(registered, providers)
 
 
@@ -159,6 +161,17 @@ def _webhook(webhook: Webhook, provider: Provider, settings: Settings) -> Iterat
         )
     if webhook.type != "feedback" and webhook.credential is None:
         yield warning(f"webhook '{webhook.name}' has no credential, so nobody is answered, not even a STOP")
+
+
+def _others(registered: Registered, destinations: Destinations | None) -> Iterator[Finding]:
+    """Actions, policies and the other kinds: what cannot be used, what does not fit together, whom nobody may call."""
+    yield from map(problem, registered.others.broken.values())
+    yield from map(problem, faults_of(whole(registered)))
+    if destinations is None:
+        return
+    for action in registered.others.actions.values():
+        with suppress(BadInput):  # a url that is none is a problem by itself
+            yield from check_calling(action, destinations)
 
 
 def _unconfirmed(registered: Registered, providers: dict[str, Provider]) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from urllib.parse import quote
 
+from app.action import Action
 from app.credential import Credential, OAuthAuth
 from app.provider import Provider
 from app.record.registry import Registered
@@ -45,6 +46,13 @@ def _urls(credential: Credential, rules: Send) -> Iterator[str]:
     yield "".join(part if isinstance(part, str) else "0" for part in parts)
     if isinstance(credential.auth, OAuthAuth):
         yield credential.auth.url
+
+
+def check_calling(action: Action, destinations: Destinations) -> Iterator[Finding]:
+    """What keeps an action from its third party. Raises BadInput for a URL that is none."""
+    urls = [action.url, *([action.auth.url] if isinstance(action.auth, OAuthAuth) else [])]
+    for refusal in filter(None, dict.fromkeys(map(destinations.refusal, urls))):
+        yield warning(f"action '{action.name}' cannot be called: {refusal}")
 
 
 def _receipts(credential: Credential, registered: Registered, settings: Settings) -> Iterator[Finding]:

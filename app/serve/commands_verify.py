@@ -72,7 +72,7 @@ def _tell(trial: Trial) -> None:
 
 def _call(call: TriedCall) -> Iterator[str]:
     yield f"--- {call.purpose}: {'sent' if call.left else 'would be sent'}"
-    yield from _request(call.request)
+    yield from shown_request(call.request)
     yield ""
     yield f"--- {call.purpose}: {_outcome(call)}"
     if call.answer:
@@ -85,7 +85,8 @@ def _outcome(call: TriedCall) -> str:
     return "no answer" if call.left else "not sent"
 
 
-def _request(request: ShownRequest) -> Iterator[str]:
+def shown_request(request: ShownRequest) -> Iterator[str]:
+    """Method, URL, headers and body, line by line."""
     yield f"{request.method} {request.url}"
     yield from _headers(request.headers)
     yield from _body(request.body)

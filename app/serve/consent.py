@@ -93,7 +93,7 @@ class Checked:
 async def read(call: Call[ConsentParams, None]) -> Consent:
     """One person's consent."""
     address = person(call.params.address, call.params.region)
-    return await _standing(call.parts, call.params.program, address)
+    return await standing(call.parts, call.params.program, address)
 
 
 async def check(call: Call[Params, Check]) -> Checked:
@@ -121,13 +121,14 @@ async def change(call: Call[PersonParams, WantedConsent]) -> Consent:
     recorded = await call.parts.writer.record(heard, refuge=False)
     if not recorded.new:
         raise NotReady("The database refused this change; it is on the work list, with the reason.")
-    holds = await _standing(call.parts, wanted.program, address)
+    holds = await standing(call.parts, wanted.program, address)
     if holds.state != wanted.state:
         raise Problem(409, f"The state stays {holds.state}, for something later was recorded; the ledger says what.")
     return holds
 
 
-async def _standing(parts: Parts, program: str, address: str) -> Consent:
+async def standing(parts: Parts, program: str, address: str) -> Consent:
+    """Where a person stands. Raises a 503 Problem where the database cannot be asked."""
     return (await _standings(parts, program, [address]))[address]
 
 

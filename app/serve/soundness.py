@@ -7,9 +7,11 @@ before blocks nobody. So a label that a saved action's payload violates cannot b
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from app.errors import BadInput
 from app.record.registry import Registered
 from app.registration import Registrations
 from app.reply import Reply
+from app.send.action import check as check_action
 from app.webhook import Webhook
 
 
@@ -27,8 +29,17 @@ def whole(registered: Registered) -> Whole:
     return Whole(webhooks, registered.replies, registered.others)
 
 
+def _actions(found: Whole) -> Iterator[str]:
+    """Every action can be called, as far as that is known before there is an event."""
+    for name, action in found.others.actions.items():
+        try:
+            check_action(action)
+        except BadInput as error:
+            yield f"action '{name}': {error}"
+
+
 #: each gives one sentence per fault; the sentences name whose fault it is, and the mend
-CHECKS: Sequence[Callable[[Whole], Iterator[str]]] = ()
+CHECKS: Sequence[Callable[[Whole], Iterator[str]]] = (_actions,)
 
 
 def faults_of(found: Whole) -> list[str]:
