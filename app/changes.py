@@ -113,6 +113,31 @@ class OutboxRow(NamedTuple):
     """Set: it is born claimed, see `app.send.handover`."""
 
 
+class CallRow(NamedTuple):
+    """Table `action_calls`, as a row is born."""
+
+    id: int
+    action: str
+    trigger: str
+    """A category, a receipt's status, `document` or `test`."""
+    webhook: str
+    program: str
+    address: str
+    """Empty: it is about no person."""
+    inbound_id: int | None
+    fields: str
+    """The event's fields as a JSON object (see `app.action`)."""
+    reply: str
+    """The reply that waits for it, as JSON; empty: none."""
+    state: str
+    attempts: int
+    next_at: datetime
+    deadline: datetime
+    created_at: datetime
+    claimed_until: datetime | None = None
+    """Set: it is born claimed, and made at once by whoever adds it."""
+
+
 class GuardRow(NamedTuple):
     """Table `reply_guard`."""
 

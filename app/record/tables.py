@@ -491,7 +491,11 @@ action_calls = _table(
     _text("response", server_default=""),
     #: why it did not succeed, in a sentence
     _text("problem", server_default=""),
+    #: requests that were made, over all claims
+    sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
     _moment("ended_at", nullable=True),
+    #: what people did with it after it had ended, newest first
+    _text("note", server_default=""),
 )
 _CALLS_DUE = sa.text("state IN ('pending', 'calling')")
 sa.Index("ix_action_calls_due", action_calls.c.next_at, sqlite_where=_CALLS_DUE, postgresql_where=_CALLS_DUE)

@@ -52,7 +52,9 @@ def upgrade() -> None:
         text("policy", server_default=""),
         text("response", server_default=""),
         text("problem", server_default=""),
+        sa.Column("tries", sa.Integer(), server_default="0", nullable=False),
         sa.Column("ended_at", MOMENT, nullable=True),
+        text("note", server_default=""),
         sa.PrimaryKeyConstraint("id", name="pk_action_calls"),
     )
     op.create_index("ix_action_calls_address", "action_calls", ["address"], unique=False)
