@@ -136,6 +136,10 @@ class CallRow(NamedTuple):
     created_at: datetime
     claimed_until: datetime | None = None
     """Set: it is born claimed, and made at once by whoever adds it."""
+    outcome: str = ""
+    """Set: it is born ended, for the guard forbids it."""
+    problem: str = ""
+    ended_at: datetime | None = None
 
 
 class GuardRow(NamedTuple):
@@ -145,6 +149,8 @@ class GuardRow(NamedTuple):
     default_at: datetime | None
     recent: str
     """ISO times joined with a blank, oldest first."""
+    called: str = ""
+    """The same, of calls of actions."""
 
 
 class ReceiptRow(NamedTuple):
@@ -217,6 +223,7 @@ class Changes:
     outbox: list[OutboxRow] = field(default_factory=list)
     claimed: dict[int, tuple[Standing, Standing]] = field(default_factory=dict)
     """By id, those of `outbox` that are born claimed: how the person then stands in their program and in all."""
+    calls: list[CallRow] = field(default_factory=list)
     guards: dict[str, GuardRow] = field(default_factory=dict)
     receipts: list[ReceiptRow] = field(default_factory=list)
     messages: dict[MessageKey, MessageRow] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from tests.serving import serving
 
 EXTRA = {
     "outbox": {"reason", "provider_id", "sent_at", "settled_at", "note"},
-    "action_calls": {"outcome", "policy", "response", "problem", "tries", "ended_at", "note"},
+    "action_calls": {"policy", "response", "tries", "note"},
     "work_list": {"resolved_at", "resolved_by", "resolution"},
 }
 

@@ -75,7 +75,13 @@ _ADD = Inserts("calls", Insert(action_calls, CallRow._fields))
 
 def add(conn: sa.Connection, call: CallRow) -> None:
     """Add one call. One that is made at once is added as `calling` with `claimed_until`, and ended with `finish`."""
-    _ADD.run(conn, [call])
+    add_all(conn, [call])
+
+
+def add_all(conn: sa.Connection, rows: Sequence[CallRow]) -> None:
+    """Add these."""
+    if rows:
+        _ADD.run(conn, rows)
 
 
 def call_row(
