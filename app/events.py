@@ -162,7 +162,7 @@ class Trouble:
     """An item of a request that could not be read; it waits on the work list and loses none of its neighbours."""
 
     kind: str
-    """`item`: malformed · `address`: none could be decided · `parked`: refused by the database, or its webhook is gone."""
+    """`item`: malformed · `address`: none could be decided · `parked`: refused by the database, or of no webhook."""
     reason: str
     item: str
     """The item as JSON text, at most 4,000 characters."""

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from app.changes import CallRow, OutboxRow
+from app.events import Category, Standing
+from app.record import facts, profiles, queries
 from app.record.ids import new_id
 from app.record.sets import Ask, Insert, Inserts
 from app.record.tables import Moment, action_calls, iso, outbox
@@ -106,6 +108,9 @@ def call_row(
 
 # --- claiming -----------------------------------------------------------------------------------------------------
 
+#: the others wait while a restored database was not compared: who has opted out is uncertain, and a consent policy
+#: would pass them. A consent event says itself how its person stands
+_CERTAIN = (Category.OPT_IN.value, Category.OPT_OUT.value, Category.DOUBLE_OPT_IN.value, "document", "test")
 # `state IN (…)` is spelt out as in the partial index, which is used only then. MATERIALIZED: the lock is taken once.
 _CLAIM = """
     WITH due AS MATERIALIZED (
@@ -114,6 +119,8 @@ _CLAIM = """
         AND (address = '' OR (action, address) NOT IN (
             SELECT action, address FROM action_calls
             WHERE state IN ('pending', 'calling') AND next_at > :now AND state = 'calling'))
+        AND NOT (trigger NOT IN ({certain}) AND deadline > :now
+            AND EXISTS (SELECT 1 FROM facts WHERE name = 'restored'))
         ORDER BY next_at, id LIMIT :limit {lock})
     UPDATE action_calls
     SET state = 'calling', attempts = attempts + 1, claimed_until = :lease_until, next_at = :lease_until
@@ -122,7 +129,7 @@ _CLAIM = """
 
 
 def _claim_statement(lock: str) -> sa.TextClause:
-    return sa.text(_CLAIM.format(lock=lock)).bindparams(
+    return sa.text(_CLAIM.format(lock=lock, certain=", ".join(map(repr, _CERTAIN)))).bindparams(
         sa.bindparam("now", type_=Moment),
         sa.bindparam("lease_until", type_=Moment),
         sa.bindparam("busy", expanding=True, type_=sa.Text),
@@ -151,6 +158,35 @@ def claim(
     bound = {"now": now, "lease_until": lease_until, "limit": limit, "busy": list(busy)}
     ids = conn.execute(_CLAIMS[conn.dialect.name], bound).scalars().all()
     return [DueCall(*row) for row in conn.execute(_DUE, {"ids": ids})] if ids else []
+
+
+_ANY_DUE = sa.text(
+    "SELECT EXISTS (SELECT 1 FROM action_calls WHERE state IN ('pending', 'calling') AND next_at <= :now)"
+).bindparams(sa.bindparam("now", type_=Moment))
+
+
+def any_due(conn: sa.Connection, now: datetime) -> bool:
+    """Whether a claim may find something. Cheaper than one, and it disturbs nobody who writes."""
+    return bool(conn.execute(_ANY_DUE, {"now": now}).scalar_one())
+
+
+class Person(NamedTuple):
+    """Whom a call is about, as they are now."""
+
+    attributes: dict[str, str]
+    own: Standing
+    """In the call's program."""
+    every: Standing
+    """In all programs."""
+    restored: bool
+    """The database was restored and not yet compared, so how they stand is uncertain."""
+
+
+def person_of(conn: sa.Connection, row: DueCall) -> Person:
+    """The person of a call. Raises StoreUnavailable where an erased one cannot be known."""
+    restored = facts.restored(conn) is not None
+    standing = queries.standings(conn, row.program, [row.address])[row.address]
+    return Person(profiles.read(conn, [row.address])[row.address], *standing, restored)
 
 
 # --- ending -------------------------------------------------------------------------------------------------------

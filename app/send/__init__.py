@@ -4,6 +4,7 @@ An outbox row is all that lies between this room and those that hear: claimed, l
 sent, and marked with what became of it.
 """
 
+from app.send.caller import Actions, Caller
 from app.send.complaint import complain
 from app.send.courier import Courier, courier, deliver
 from app.send.destinations import Destinations
@@ -15,6 +16,8 @@ from app.send.trial import Trial, try_out
 from app.send.worker import Sender
 
 __all__ = [
+    "Actions",
+    "Caller",
     "Client",
     "Courier",
     "Destinations",
