@@ -16,7 +16,7 @@ from app.policy import Policy
 from app.record.database import Database
 from app.record.tables import action_calls, inbound_messages, outbox
 from app.record.writer import Writer
-from app.send import Actions, Caller
+from app.send import Caller
 from app.settings import Settings
 from tests import fake_provider
 from tests.fake_provider import DROP, HANG, FakeProvider, Received, Reply, answer
@@ -77,7 +77,7 @@ class House:
 
 @asynccontextmanager
 async def open_house(
-    database: Database, third_party: FakeProvider, actions: Actions | None = None, **given: Any
+    database: Database, third_party: FakeProvider, actions: Posting | Broken | None = None, **given: Any
 ) -> AsyncIterator[House]:
     writer = Writer(database, decide)
     writer.start()
@@ -94,6 +94,7 @@ async def open_house(
         yield houses[0]
     finally:
         await caller.stop(within=1)
+        found.close()
         await writer.stop()
 
 

@@ -46,6 +46,10 @@ class Posting:
         finally:
             self.under_way -= 1
 
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._client.close()
+
     async def _post(self, name: str, fields: Mapping[str, Any]) -> Called:
         headers = {"Content-Type": "application/json"}
         try:
@@ -62,6 +66,9 @@ class Posting:
 
 class Broken:
     """What makes calls has a fault of its own."""
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
 
     async def call(self, name: str, _fields: Mapping[str, Any]) -> Called:
         await asyncio.sleep(0)
