@@ -113,6 +113,35 @@ class OutboxRow(NamedTuple):
     """Set: it is born claimed, see `app.send.handover`."""
 
 
+class CallRow(NamedTuple):
+    """Table `action_calls`, as a row is born."""
+
+    id: int
+    action: str
+    trigger: str
+    """A category, a receipt's status, `document` or `test`."""
+    webhook: str
+    program: str
+    address: str
+    """Empty: it is about no person."""
+    inbound_id: int | None
+    fields: str
+    """The event's fields as a JSON object (see `app.action`)."""
+    reply: str
+    """The reply that waits for it, as JSON; empty: none."""
+    state: str
+    attempts: int
+    next_at: datetime
+    deadline: datetime
+    created_at: datetime
+    claimed_until: datetime | None = None
+    """Set: it is born claimed, and made at once by whoever adds it."""
+    outcome: str = ""
+    """Set: it is born ended, for the guard forbids it."""
+    problem: str = ""
+    ended_at: datetime | None = None
+
+
 class GuardRow(NamedTuple):
     """Table `reply_guard`."""
 
@@ -120,6 +149,8 @@ class GuardRow(NamedTuple):
     default_at: datetime | None
     recent: str
     """ISO times joined with a blank, oldest first."""
+    called: str = ""
+    """The same, of calls of actions."""
 
 
 class ReceiptRow(NamedTuple):
@@ -192,6 +223,7 @@ class Changes:
     outbox: list[OutboxRow] = field(default_factory=list)
     claimed: dict[int, tuple[Standing, Standing]] = field(default_factory=dict)
     """By id, those of `outbox` that are born claimed: how the person then stands in their program and in all."""
+    calls: list[CallRow] = field(default_factory=list)
     guards: dict[str, GuardRow] = field(default_factory=dict)
     receipts: list[ReceiptRow] = field(default_factory=list)
     messages: dict[MessageKey, MessageRow] = field(default_factory=dict)

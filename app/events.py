@@ -162,8 +162,7 @@ class Trouble:
     """An item of a request that could not be read; it waits on the work list and loses none of its neighbours."""
 
     kind: str
-    """`item`: malformed · `address`: no address could be decided · `parked`: the database refused it, or its webhook is
-    gone."""
+    """`item`: malformed · `address`: none could be decided · `parked`: refused by the database, or of no webhook."""
     reason: str
     item: str
     """The item as JSON text, at most 4,000 characters."""
@@ -217,7 +216,8 @@ class Guard(NamedTuple):
 
     default_at: datetime | None = None
     recent: tuple[datetime, ...] = ()
-    """When replies were queued; pruned to the last hour, oldest first."""
+    called: tuple[datetime, ...] = ()
+    """When replies were queued, and actions called that are limited; pruned to the last hour, oldest first."""
 
 
 class Delivery(NamedTuple):
@@ -268,6 +268,8 @@ class Heard:
     raw: "RawRequest | None" = None
     late: bool = False
     """It comes from the spool or is replayed, so its receive time may rightly be older than what is known."""
+    again_at: datetime | None = None
+    """When that was: a call may wait from then on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,12 +290,10 @@ class RawRequest:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """The writer's answer, after the commit."""
+    """The writer's answer, after the commit: how many events were written, and how many were there before."""
 
     new: int
-    """Events written."""
     seen: int
-    """Events that were there before."""
 
 
 Decide = Callable[[Sequence[Heard], Known, Callable[[], int]], Any]

@@ -38,7 +38,7 @@ from app.record.shelter import Shelter
 from app.record.spool import Spool
 from app.record.vault import Vault
 from app.record.writer import Writer
-from app.send import Actions, Client, Courier, Destinations, Handover, Sender, fetch
+from app.send import Actions, Caller, Client, Courier, Destinations, Handover, Sender, fetch
 from app.serve import HANDLERS, routes
 from app.serve.metrics import count_events
 from app.serve.parts import Parts
@@ -67,12 +67,25 @@ def build(settings: Settings, *, send: bool = True, hear: bool = True) -> Parts:
     couriers: dict[str, Courier] = {}
     client = Client(Destinations(settings.allowed_private_destinations))
     sender = Sender(writer, client, couriers.get, settings, handover=handover) if send else None
+    actions = Actions(client)
+    caller = Caller(writer, database, actions, settings, queued=sender.nudge) if sender else None
     keyring = Keyring(partial(fetch, client))
     switchboard = Switchboard(providers, packs, settings, keyring)
     intake = _intake(settings, database, writer, switchboard, hear=hear)
-    actions = Actions(client)
     parts = Parts(
-        settings, database, writer, intake, vault, switchboard, sender, providers, packs, client, keyring, actions
+        settings,
+        database,
+        writer,
+        intake,
+        vault,
+        switchboard,
+        sender,
+        providers,
+        packs,
+        client,
+        keyring,
+        actions,
+        caller,
     )
     parts.followers.extend((partial(hire, parts, couriers), actions.follow))
     return parts
@@ -136,20 +149,29 @@ async def _running(parts: Parts, *chores: Any) -> AsyncIterator[None]:
     await parts.intake.start(away=not await _taken_over(parts))
     tasks = [asyncio.create_task(chore) for chore in (watch_registry(parts), *chores)]
     if parts.sender:
-        parts.writer.listen(partial(_hand_over, asyncio.get_running_loop(), parts.sender))
+        parts.writer.listen(partial(_hand_over, asyncio.get_running_loop(), parts.sender, parts.caller))
         parts.sender.start()
+    if parts.caller:
+        parts.caller.start()
     try:
         yield
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if parts.sender:
-            await parts.sender.stop(within=parts.stopping.left(spared=_WRITING))
+        await _stop_sending(parts)
         await _stop_writing(parts)
         await parts.intake.stop()
         parts.client.close()
         parts.database.close()
+
+
+async def _stop_sending(parts: Parts) -> None:
+    """First the caller, in half of the time there is: what it ends with may be a reply, which still leaves then."""
+    if parts.caller:
+        await parts.caller.stop(within=parts.stopping.left(spared=_WRITING) / 2)
+    if parts.sender:
+        await parts.sender.stop(within=parts.stopping.left(spared=_WRITING))
 
 
 async def _taken_over(parts: Parts) -> bool:
@@ -173,9 +195,13 @@ async def _stop_writing(parts: Parts) -> None:
         _, late = await asyncio.wait({stopping}, timeout=parts.settings.outage_after)
 
 
-def _hand_over(loop: asyncio.AbstractEventLoop, sender: Sender, _fresh: Sequence[Heard], changes: Changes) -> None:
+def _hand_over(
+    loop: asyncio.AbstractEventLoop, sender: Sender, caller: Caller | None, _fresh: Sequence[Heard], changes: Changes
+) -> None:
     if changes.outbox:
         loop.call_soon_threadsafe(sender.take, changes)
+    if changes.calls and caller:
+        loop.call_soon_threadsafe(caller.nudge)
 
 
 # --- processes ----------------------------------------------------------------------------------------------------

@@ -24,6 +24,10 @@
 | textback_spool_aside           |                         | gauge: items of the spool that wait for a person         |
 | textback_ledger_unsealed_seconds |                       | gauge: the age of the oldest entry without a seal; 0     |
 |                                |                         | where all are sealed, or no evidence key is set          |
+| textback_calls_total           | action, outcome         | calls of custom actions that have ended (their outcomes  |
+|                                |                         | are in `app.action`)                                     |
+| textback_calls_waiting         |                         | gauge: calls that wait or are under way                  |
+| textback_calls_oldest_seconds  |                         | gauge: the age of the oldest of them                     |
 | textback_dead_letters          | kind                    | gauge: what ended without having done its work (see      |
 |                                |                         | `record.dead_letters`); kind: reply, request, item       |
 | textback_dead_letters_oldest_seconds | kind              | gauge: the age of the oldest of them; 0: there are none  |
@@ -42,6 +46,8 @@ REQUESTS = Counter("textback_requests", "Requests to webhooks.", ["webhook", "ou
 EVENTS = Counter("textback_events", "New events recorded.", ["webhook", "kind", "category"], registry=REGISTRY)
 REFUSED = Counter("textback_refused", "Requests without a valid proof.", ["webhook"], registry=REGISTRY)
 REPLIES = Counter("textback_replies", "Replies that left the outbox.", ["outcome"], registry=REGISTRY)
+
+CALLS = Counter("textback_calls", "Calls of custom actions.", ["action", "outcome"], registry=REGISTRY)
 
 COMMIT_SECONDS = Histogram(
     "textback_commit_seconds",
@@ -65,6 +71,8 @@ SEND_SECONDS = Histogram(
 QUEUE_DEPTH = Gauge("textback_queue_depth", "Requests that wait for a commit.", registry=REGISTRY)
 OUTBOX_WAITING = Gauge("textback_outbox_waiting", "Replies that wait or are on their way.", registry=REGISTRY)
 OUTBOX_OLDEST = Gauge("textback_outbox_oldest_seconds", "The age of the oldest of them.", registry=REGISTRY)
+CALLS_WAITING = Gauge("textback_calls_waiting", "Calls that wait or are under way.", registry=REGISTRY)
+CALLS_OLDEST = Gauge("textback_calls_oldest_seconds", "The age of the oldest of them.", registry=REGISTRY)
 UNDECODED = Gauge("textback_undecoded_requests", "Stored requests not understood.", registry=REGISTRY)
 WORK_LIST = Gauge("textback_work_list_items", "Items that wait for a person.", registry=REGISTRY)
 STORE_AWAY = Gauge("textback_store_away", "1 while PostgreSQL is away.", registry=REGISTRY)

@@ -99,6 +99,10 @@ class Settings(BaseSettings):
     confirmation_deadline_minutes: float = Field(5.0, gt=0)
     #: minutes after which any other reply is cancelled
     reply_deadline_minutes: float = Field(60.0, gt=0)
+    #: custom actions called for one address and hour; opt-ins and opt-outs are exempt
+    calls_per_hour: int = Field(5, ge=0)
+    #: calls of custom actions under way at once
+    call_concurrency: int = Field(16, ge=1, le=1024)
     #: sends under way at once
     send_concurrency: int = Field(64, ge=1, le=1024)
     #: seconds for one outgoing request

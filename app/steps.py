@@ -9,7 +9,8 @@ class Step(NamedTuple):
 
     name: str
     room: str
-    """Who passes it: writer, spool (only while PostgreSQL is away, or when it is back) or send."""
+    """Who passes it: writer, spool (only while PostgreSQL is away, or when it is back), send, or call (only where there
+    are actions)."""
     meaning: str
     """What is done by then, and what is not."""
 
@@ -28,6 +29,9 @@ STEPS = (
     Step("leaving", "send", "A reply is composed and not yet on its way to the provider."),
     Step("answered", "send", "The provider has taken the reply, and nothing of ours knows it: it will leave twice."),
     Step("marking", "send", "The outcomes of a batch are about to be written: what left in it will leave twice."),
+    Step("calling", "call", "A call of an action is claimed, and its request has not left."),
+    Step("called", "call", "The third party has answered, and nothing of ours knows it: it is called again."),
+    Step("calls ending", "call", "The ends of a batch of calls are about to be written, with the replies that waited."),
     Step("marked", "send", "The outcomes are committed, and nobody here has been told."),
 )
 

@@ -59,6 +59,7 @@ def policy(settings: Settings) -> Policy:
         per_hour=settings.replies_per_hour,
         confirmation_deadline=timedelta(minutes=settings.confirmation_deadline_minutes),
         reply_deadline=timedelta(minutes=settings.reply_deadline_minutes),
+        calls_per_hour=settings.calls_per_hour,
     )
 
 

@@ -127,7 +127,7 @@ def test_the_guard_is_kept_pruned_and_in_order() -> None:
     changes = decided(said("hello"), said("HELP"), known=known_guard(recent=recent))
 
     lately = [NOON - MINUTE, NOON, NOON, NOON + MINUTE]
-    assert changes.guards == {CHARLIE: (CHARLIE, NOON, " ".join(at.isoformat() for at in lately))}
+    assert changes.guards == {CHARLIE: (CHARLIE, NOON, " ".join(at.isoformat() for at in lately), "")}
 
 
 def test_who_is_not_answered_is_not_counted() -> None:

@@ -68,7 +68,7 @@ def test_all_that_a_stop_writes() -> None:
                 cause="keyword", ledger_id=3, confirmed=True,
             )
         },
-        guards={BOB: (BOB, None, NOON.isoformat())},
+        guards={BOB: (BOB, None, NOON.isoformat(), "")},
     )  # fmt: skip
 
 

@@ -380,6 +380,7 @@ def test_a_decision_can_be_explained_beforehand() -> None:
         new_state="opted_out",
         reply="goodbye",
         reason="queued",
+        action="",
     )
 
 

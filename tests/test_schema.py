@@ -13,6 +13,7 @@ from tests.serving import serving
 
 EXTRA = {
     "outbox": {"reason", "provider_id", "sent_at", "settled_at", "note"},
+    "action_calls": {"policy", "response", "tries", "note"},
     "work_list": {"resolved_at", "resolved_by", "resolution"},
 }
 
@@ -37,6 +38,7 @@ def test_migrations_go_up_down_and_up_again_and_equal_the_tables(database: Datab
         (changes.EvidenceRow, tables.evidence),
         (changes.ConsentRow, tables.consent),
         (changes.OutboxRow, tables.outbox),
+        (changes.CallRow, tables.action_calls),
         (changes.GuardRow, tables.reply_guard),
         (changes.ReceiptRow, tables.receipts),
         (changes.MessageRow, tables.messages),

@@ -38,7 +38,8 @@ def test_what_was_heard_comes_back_as_it_was_but_for_its_rules() -> None:
     found = load(*dump(given))
 
     found.rules = given.rules
-    assert found == replace(given, late=True)
+    assert found.again_at is not None
+    assert found == replace(given, late=True, again_at=found.again_at)
     assert found.raw is not None
     assert found.raw.reading is Reading.EVENTS
 

@@ -26,6 +26,8 @@ class Answer(NamedTuple):
     """`queued`, or why not."""
     content: str = ""
     """What a rich reply has beside its text, as JSON."""
+    waits: bool = False
+    """It leaves when the action that is called has answered."""
 
 
 def answer(message: Message, turn: Turn, old: Standing, lately: Guard) -> Answer:
@@ -40,7 +42,7 @@ def answer(message: Message, turn: Turn, old: Standing, lately: Guard) -> Answer
         or ("" if reply.text else NO_TEXT)
         or ("" if rules.credential else NO_CREDENTIAL)
         or guard.refuses_address(message.event.address, message.event.sender, rules.own_numbers)
-        or _echo(rules, message.normal, category)
+        or echoes(rules, message.normal, category)
         or guard.refuses_rate(lately, rules.policy, category, message.heard.received_at)
     )
     return Answer(category, "", reason) if reason else Answer(category, reply.text, QUEUED, reply.content)
@@ -58,7 +60,8 @@ def _settled(rules: Rules, message: Message, old: Standing) -> str:
     return ""
 
 
-def _echo(rules: Rules, normal: str, category: Category) -> str:
+def echoes(rules: Rules, normal: str, category: Category) -> str:
+    """Why a message is taken for our own text that has come back; empty: it is not."""
     # keywords are answered even where a reply text is made of one: a STOP is always a STOP, a HELP always a HELP, and
     # the hourly limit ends what loop there might be
     return guard.OWN_TEXT if category is Category.DEFAULT and normal in rules.own_texts else ""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from app.changes import Changes
+from app.changes import Changes, GuardRow
 from app.events import EVERY_PROGRAM, NOBODY, Delivery, Guard, Known, MessageKey, Standing
 from app.interpret import consent
 
@@ -27,6 +27,12 @@ class Batch:
         if program == EVERY_PROGRAM:
             return own
         return consent.effective(own, self.standings.get((EVERY_PROGRAM, address), NOBODY))
+
+    def count(self, address: str, counted: Guard) -> None:
+        """Keep what was lately answered to the address, and called for it."""
+        self.guards[address] = counted
+        recent, called = (" ".join(at.isoformat() for at in times) for times in (counted.recent, counted.called))
+        self.changes.guards[address] = GuardRow(address, counted.default_at, recent, called)
 
 
 def begin(known: Known, new_id: Callable[[], int], new_salt: Callable[[], str]) -> Batch:

@@ -31,6 +31,7 @@ from app.interpret.batch import Batch, begin
 from app.interpret.classify import Message, read
 from app.interpret.evidence import Act, enter, random_salt
 from app.interpret.inbound import hear
+from app.interpret.triggers import on_receipt
 
 #: these are told by the provider, who has answered the person or cannot reach them: there is nothing left to confirm
 _BY_PROVIDER = (Cause.PROVIDER_EVENT, Cause.BLOCK_ERROR)
@@ -128,7 +129,10 @@ def _receive(batch: Batch, heard: Heard, event: Receipt, at: datetime) -> None:
         before = batch.changes.messages.get(key)
         sender = event.sender or (before.sender if before else "")
         batch.changes.messages[key] = _message(key, sender, merged.delivery, heard.received_at, at)
-    batch.changes.receipts.append(_receipt(batch.new_id(), heard, event, merged))
+    receipt_id = batch.new_id()
+    batch.changes.receipts.append(_receipt(receipt_id, heard, event, merged))
+    if merged.raised:
+        on_receipt(batch, heard, event, key=key, delivery=merged.delivery, receipt_id=receipt_id)
 
 
 def _message(key: MessageKey, sender: str, delivery: Delivery, received_at: datetime, at: datetime) -> MessageRow:

@@ -8,6 +8,7 @@ from app.interpret import consent
 from app.interpret.answer import answer
 from app.interpret.classify import read
 from app.interpret.rules import Rules
+from app.interpret.triggers import rung
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,9 @@ class Explanation:
     reply: str
     """The text that would be queued; empty: silence."""
     reason: str
-    """`queued`, or why there is no reply."""
+    """`queued`, `waits for action …`, or why there is no reply."""
+    action: str
+    """The custom action that would be called; empty: none."""
 
 
 def explain(text: str, rules: Rules, standing: Standing, now: datetime) -> Explanation:
@@ -36,6 +39,8 @@ def explain(text: str, rules: Rules, standing: Standing, now: datetime) -> Expla
     match = message.match
     turn = consent.heard(standing, match.category, now)
     reply = answer(message, turn, standing, Guard())
+    called = rung(message, turn, reply, Guard())
+    reply = called.answer if called else reply
     return Explanation(
         category=match.category.value,
         rule=match.rule,
@@ -46,4 +51,5 @@ def explain(text: str, rules: Rules, standing: Standing, now: datetime) -> Expla
         new_state=turn.state.value,
         reply=reply.text,
         reason=reply.reason,
+        action=called.trigger.action if called and not called.refused else "",
     )

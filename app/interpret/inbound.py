@@ -1,15 +1,14 @@
 """One inbound message decided: its row, its answer, and what it does to consent and profile."""
 
-from app.changes import AttributeRow, GuardRow, InboundRow, OutboxRow
-from app.events import Category, Cause, ConsentState, Guard, Standing
+from app.changes import AttributeRow, InboundRow, OutboxRow
+from app.events import Category, Cause, ConsentState, Standing
 from app.interpret import consent, guard
 from app.interpret.answer import PROVIDER_ANSWERED, Answer, answer
 from app.interpret.batch import Batch
 from app.interpret.classify import Message
 from app.interpret.consent import Turn
 from app.interpret.evidence import Act, enter
-
-_NOTHING_SENT = Guard()
+from app.interpret.triggers import ring
 
 
 def hear(batch: Batch, message: Message) -> None:
@@ -20,10 +19,13 @@ def hear(batch: Batch, message: Message) -> None:
     at = consent.counted(old, message.at, heard.received_at, opts_out=opts_out, late=heard.late)
     message = message._replace(at=at)
     turn = consent.heard(old, match.category, at)
-    lately = batch.guards.get(event.address, _NOTHING_SENT)
-    reply = answer(message, turn, old, lately)
+    reply = answer(message, turn, old, batch.guards.get(event.address, guard.NOTHING_SENT))
     inbound_id = batch.new_id()
-    outbox_id = _queue(batch, message, reply, inbound_id, lately) if reply.text else None
+    if heard.rules.calls:
+        reply = ring(batch, message, turn, reply, inbound_id)
+    outbox_id = _queue(batch, message, reply, inbound_id) if reply.text and not reply.waits else None
+    if reply.text:
+        _count(batch, message, reply.category)
     batch.changes.inbound.append(_row(message, reply, inbound_id, outbox_id))
     if match.preference:
         _prefer(batch, message, *match.preference)
@@ -31,8 +33,8 @@ def hear(batch: Batch, message: Message) -> None:
         enter(batch, _act(message, reply, turn, old, inbound_id), old, turn)
 
 
-def _queue(batch: Batch, message: Message, reply: Answer, inbound_id: int, lately: Guard) -> int:
-    """Put the reply into the outbox, count it, and give its id."""
+def _queue(batch: Batch, message: Message, reply: Answer, inbound_id: int) -> int:
+    """Put the reply into the outbox, and give its id."""
     heard, address = message.heard, message.event.address
     rules, at, outbox_id = heard.rules, heard.received_at, batch.new_id()
     batch.changes.outbox.append(
@@ -55,10 +57,14 @@ def _queue(batch: Batch, message: Message, reply: Answer, inbound_id: int, latel
             content=reply.content,
         )
     )
-    counted = batch.guards[address] = guard.replied(lately, reply.category, at)
-    recent = " ".join(moment.isoformat() for moment in counted.recent)
-    batch.changes.guards[address] = GuardRow(address, counted.default_at, recent)
     return outbox_id
+
+
+def _count(batch: Batch, message: Message, category: Category) -> None:
+    """One that waits counts as well, now: when its call has ended, nobody asks again."""
+    address = message.event.address
+    lately = batch.guards.get(address, guard.NOTHING_SENT)
+    batch.count(address, guard.replied(lately, category, message.heard.received_at))
 
 
 def _row(message: Message, reply: Answer, inbound_id: int, outbox_id: int | None) -> InboundRow:

@@ -60,16 +60,17 @@ def category_replies(webhook: Webhook, keywords: Mapping[str, Match], named: Nam
     for category in (*STANDARD, Category.DEFAULT):
         reply = webhook.keywords.of(category).reply
         standard = Wording(STANDARD.get(category, "").format(**words))
-        found[category] = standard if reply is None else _worded(webhook, reply, named)
+        found[category] = standard if reply is None else worded(webhook, reply, named)
     return found
 
 
 def custom_replies(webhook: Webhook, named: Named) -> tuple[Wording, ...]:
     """Reply of each custom list. Raises BadInput for an unknown `@name`."""
-    return tuple(_worded(webhook, custom.reply or "", named) for custom in webhook.keywords.custom)
+    return tuple(worded(webhook, custom.reply or "", named) for custom in webhook.keywords.custom)
 
 
-def _worded(webhook: Webhook, reply: str | Reply, named: Named) -> Wording:
+def worded(webhook: Webhook, reply: str | Reply, named: Named) -> Wording:
+    """What a reply says, by itself or by its name. Raises BadInput for an unknown `@name`."""
     if isinstance(reply, str) and reply.startswith("@"):
         if reply[1:] not in named:
             raise BadInput(

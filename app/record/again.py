@@ -41,6 +41,7 @@ def record_again(conn: sa.Connection, heard: Heard, decide: Decide, now: datetim
         events=tuple(event for event in heard.events if not _is_recorded(conn, raw.id, event)),
         troubles=tuple(trouble for trouble in heard.troubles if trouble.item not in waiting.values()),
         late=True,
+        again_at=now,
     )
     (recorded,), fresh, _ = write(conn, [new], decide)
     if not fresh:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from app import changes as rows
 from app.events import Decide, Heard, Known, Reading, Recorded
-from app.record import keys, known, pieces, profiles, tables
+from app.record import calls, keys, known, pieces, profiles, tables
 from app.record.ids import new_id
 from app.record.parked import as_item
 from app.record.sets import Insert, Inserts, Row
@@ -39,7 +39,8 @@ _WRITES = Inserts(
     Insert(
         tables.reply_guard,
         rows.GuardRow._fields,
-        "ON CONFLICT (address) DO UPDATE SET default_at = excluded.default_at, recent = excluded.recent",
+        "ON CONFLICT (address) DO UPDATE SET default_at = excluded.default_at, recent = excluded.recent, "
+        "called = excluded.called",
     ),
     Insert(
         tables.messages,
@@ -103,6 +104,7 @@ def _write(conn: sa.Connection, added: Collection[Row], raw: Collection[Row], ch
         conn, added, raw, changes.inbound, changes.ledger, changes.evidence, changes.consent.values(), changes.outbox,
         changes.guards.values(), changes.messages.values(), changes.receipts, changes.attributes.values(), changes.work,
     )  # fmt: skip
+    calls.add_all(conn, changes.calls)  # apart, so that who has no actions pays nothing
 
 
 def _raw_row(heard: Heard) -> tuple[Any, ...]:

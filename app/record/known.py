@@ -28,7 +28,11 @@ _DELIVERY_COLUMNS = (
 )
 _KNOWN = Looks(
     STANDINGS,
-    Look("g.address, g.default_at, g.recent", "FROM given CROSS JOIN reply_guard g WHERE g.address = c0", ("text",)),
+    Look(
+        "g.address, g.default_at, g.recent, g.called",
+        "FROM given CROSS JOIN reply_guard g WHERE g.address = c0",
+        ("text",),
+    ),
     Look(
         _DELIVERY_COLUMNS,
         "FROM given CROSS JOIN messages m WHERE m.provider_id = c1 AND m.recipient = c2 AND m.account = c0",
@@ -120,7 +124,7 @@ def _alone(found: Iterable[tuple[MessageKey, Delivery]]) -> dict[tuple[str, str]
 
 
 def _guard(row: Row) -> Guard:
-    return Guard(moment(row[1]), tuple(at for text in row[2].split() if (at := moment(text))))
+    return Guard(moment(row[1]), *(tuple(at for text in times.split() if (at := moment(text))) for times in row[2:]))
 
 
 def _delivery(row: Row) -> Delivery:

@@ -252,7 +252,11 @@ def _settings(conn: sa.Connection, table: sa.Table) -> Iterator[tuple[str, dict[
 def _replies_of(settings: dict[str, Any]) -> list[Any]:
     keywords = settings["keywords"]
     lists = [keywords[category.value] for category in Category if category is not Category.CUSTOM]
-    return [entry["reply"] for entry in [*lists, *keywords["custom"]]]
+    return [
+        reply
+        for each in [*lists, *keywords["custom"]]
+        for reply in (each["reply"], *each.get("otherwise", {}).values())
+    ]
 
 
 def _refuse_if_used(what: str, kind: str, users: list[str]) -> None:

@@ -6,7 +6,7 @@ them in the moment it went away. What they mean is not kept: their webhook's rul
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -59,6 +59,7 @@ def load(text: bytes, body: bytes) -> Heard:
             troubles=_TROUBLES.validate_python(tree["troubles"]),
             raw=replace(raw, body=body) if raw else None,
             late=True,
+            again_at=datetime.now(UTC),
         )
     except (ValidationError, orjson.JSONDecodeError, LookupError, TypeError, ValueError) as error:
         raise Unreadable(f"an item of the spool is damaged, or of another version: {type(error).__name__}") from None

@@ -345,6 +345,8 @@ reply_guard = _table(
     _text("address", primary_key=True),
     _moment("default_at", nullable=True),
     _text("recent"),
+    #: when actions were called, as `recent` tells of replies
+    _text("called", server_default=""),
 )
 
 messages = _table(
@@ -485,13 +487,17 @@ action_calls = _table(
     _moment("claimed_until", nullable=True),
     #: success | http_<status> | timedout | capped | internalError | excluded
     _text("outcome", server_default=""),
+    #: why it did not succeed, in a sentence
+    _text("problem", server_default=""),
+    _moment("ended_at", nullable=True),
     #: the consent policy that left the person out
     _text("policy", server_default=""),
     #: the third party's answer, at most 64 KiB
     _text("response", server_default=""),
-    #: why it did not succeed, in a sentence
-    _text("problem", server_default=""),
-    _moment("ended_at", nullable=True),
+    #: requests that were made, over all claims
+    sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
+    #: what people did with it after it had ended, newest first
+    _text("note", server_default=""),
 )
 _CALLS_DUE = sa.text("state IN ('pending', 'calling')")
 sa.Index("ix_action_calls_due", action_calls.c.next_at, sqlite_where=_CALLS_DUE, postgresql_where=_CALLS_DUE)

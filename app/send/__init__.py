@@ -5,6 +5,7 @@ sent, and marked with what became of it.
 """
 
 from app.send.action import Actions, Called
+from app.send.caller import Caller
 from app.send.complaint import complain
 from app.send.courier import Courier, courier, deliver
 from app.send.destinations import Destinations
@@ -18,6 +19,7 @@ from app.send.worker import Sender
 __all__ = [
     "Actions",
     "Called",
+    "Caller",
     "Client",
     "Courier",
     "Destinations",

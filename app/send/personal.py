@@ -25,6 +25,7 @@ from app.sending import Send
 LONGEST = 1_600
 #: what a reply's text knows besides the person's attributes
 _OF_A_REPLY = ("fromNumber", "toNumber", "messageReference")
+_WITH_FIELDS = ("profile.", "action.")
 _NOTHING: dict[str, Any] = {**dict.fromkeys(TEXTS, ""), "profile": {}, "suggestions": ()}
 
 
@@ -45,10 +46,10 @@ def check_text(text: str) -> None:
     for name in names:
         if is_expression(name):
             value_of(name, Known())
-        elif name not in _OF_A_REPLY and not name.startswith("profile."):
+        elif name not in _OF_A_REPLY and not name.startswith(_WITH_FIELDS):
             raise BadInput(
                 f"{{{{{name}}}}} stands for nothing in the text of a reply; there are profile.name, "
-                f"{', '.join(_OF_A_REPLY)}, and JSONata over these"
+                f"{', '.join(_OF_A_REPLY)}, action.field where the list calls an action, and JSONata over these"
             )
 
 

@@ -26,7 +26,9 @@ from app.send.personal import check_text
 from app.serve.apply_file import ApplyFile, parse
 from app.serve.soundness import Whole, new_faults, whole
 from app.spec import Spec
-from app.webhook import CUSTOM, Pack, Webhook
+from app.webhook import CUSTOM, CustomKeywords, KeywordList, Pack, Webhook
+
+_LISTS = tuple(category for category in Category if category is not Category.CUSTOM)
 
 
 class Catalogue(NamedTuple):
@@ -161,9 +163,8 @@ def _named_replies(webhook: Webhook) -> set[str]:
 
 def given_replies(webhook: Webhook) -> list[str | Reply]:
     """The replies of its keyword lists, texts and names (`@name`)."""
-    replies = [webhook.keywords.of(category).reply for category in Category if category is not Category.CUSTOM]
-    replies += [custom.reply for custom in webhook.keywords.custom]
-    return [reply for reply in replies if reply]
+    lists: list[KeywordList | CustomKeywords] = [*map(webhook.keywords.of, _LISTS), *webhook.keywords.custom]
+    return [reply for each in lists for reply in (each.reply, *each.otherwise.values()) if reply]
 
 
 def faults(kind: str, name: str, check: Callable[[], None]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from app.record.registry import Registered
 from app.registration import Registrations
 from app.reply import Reply
 from app.send.action import check as check_action
+from app.serve.trigger_checks import faults_of_triggers
 from app.webhook import Webhook
 
 
@@ -39,7 +40,7 @@ def _actions(found: Whole) -> Iterator[str]:
 
 
 #: each gives one sentence per fault; the sentences name whose fault it is, and the mend
-CHECKS: Sequence[Callable[[Whole], Iterator[str]]] = (_actions,)
+CHECKS: Sequence[Callable[[Whole], Iterator[str]]] = (_actions, faults_of_triggers)
 
 
 def faults_of(found: Whole) -> list[str]:

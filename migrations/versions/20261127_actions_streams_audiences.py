@@ -1,6 +1,6 @@
 """What is registered beside webhooks; calls of custom actions; how far streams are; who is in which audience.
 
-All of it is new, so the release before runs on it unchanged.
+All of it is new, and the one new column of an older table has a default: the release before runs on it unchanged.
 """
 
 import sqlalchemy as sa
@@ -49,16 +49,19 @@ def upgrade() -> None:
         sa.Column("created_at", MOMENT, nullable=False),
         sa.Column("claimed_until", MOMENT, nullable=True),
         text("outcome", server_default=""),
-        text("policy", server_default=""),
-        text("response", server_default=""),
         text("problem", server_default=""),
         sa.Column("ended_at", MOMENT, nullable=True),
+        text("policy", server_default=""),
+        text("response", server_default=""),
+        sa.Column("tries", sa.Integer(), server_default="0", nullable=False),
+        text("note", server_default=""),
         sa.PrimaryKeyConstraint("id", name="pk_action_calls"),
     )
     op.create_index("ix_action_calls_address", "action_calls", ["address"], unique=False)
     op.create_index(
         "ix_action_calls_due", "action_calls", ["next_at"], unique=False, sqlite_where=DUE, postgresql_where=DUE
     )
+    op.add_column("reply_guard", text("called", server_default=""))
     op.create_table(
         "document_runs",
         text("key"),
@@ -118,3 +121,4 @@ def downgrade() -> None:
         "action_calls", "registrations",
     ):  # fmt: skip
         op.drop_table(table)
+    op.drop_column("reply_guard", "called")

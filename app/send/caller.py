@@ -1,0 +1,213 @@
+"""The caller: claims the calls of custom actions that are due, makes many at once, and has their ends written down.
+
+At least once: a process that dies leaves its leases to lapse, and those calls are made again by whoever claims next.
+Replies leave at once whatever a third party does, for calls have hands of their own; and one action gets about half of
+these at most, so that a slow third party does not hold up the others.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import orjson
+
+from app import steps
+from app.errors import StoreUnavailable
+from app.interpret import effective, may_send
+from app.record import calls
+from app.record.calls import DueCall, Ended, Person
+from app.record.database import Database
+from app.record.writer import Writer
+from app.send.action import Actions, Called
+from app.send.awaited import awaited
+from app.send.complaint import complain
+from app.send.ended_calls import AFTER_FAILURE, EndedCalls
+from app.settings import Settings
+
+#: seconds between looks when nobody nudges
+POLL = 1.0
+#: seconds until the next look where another process was claiming, and between two looks that found little
+_AFTER_CONTENTION, _BREATH = 0.02, 0.01
+#: seconds that a call may take, whatever its action says; and of its lease
+_LONGEST, _LEASE = 40.0, timedelta(seconds=60)
+#: seconds that writing the ends gets at shutdown
+_WRITING = 2.0
+_TOO_LATE = "its deadline had passed before it could be made"
+_ENDLESS = "it took longer than any action may"
+
+
+class Caller:
+    """Makes the calls that wait. Start it in the event loop of its writer, and stop it before sender and writer.
+
+    `queued` is called when replies were queued that had waited for a call.
+    """
+
+    def __init__(
+        self, writer: Writer, database: Database, actions: Actions, settings: Settings, *, queued: Callable[[], None]
+    ) -> None:
+        self._writer = writer
+        self._database = database
+        self._actions = actions
+        self._unknown_consent = settings.unknown_consent
+        self._hands = settings.call_concurrency
+        self._share = max(1, settings.call_concurrency // 2)
+        self._queued = queued
+        self._ends = EndedCalls(writer, self._written)
+        self._under_way: dict[DueCall, asyncio.Task[None]] = {}
+        self._wake = asyncio.Event()
+        self._nudged = True
+        self._stopping = False
+        self._claimer: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to call."""
+        self._ends.start()
+        self._claimer = asyncio.create_task(self._claim_on(), name="call claims")
+
+    def nudge(self) -> None:
+        """A call was asked for: look now. To be called in the event loop's thread."""
+        self._nudged = True
+        self._wake.set()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it calls."""
+        return not self._stopping and self._claimer is not None and not self._claimer.done()
+
+    async def stop(self, *, within: float = 10.0) -> None:
+        """Let the calls under way end, for at most `within` seconds; those that do not are made again by others."""
+        self._stopping = True
+        self._wake.set()
+        if self._claimer is None:
+            return
+        await asyncio.wait([self._claimer], timeout=within)
+        self._claimer.cancel()
+        late = await self._broken_off(within)
+        await self._ends.stop(_WRITING)
+        if late:
+            await self._give_back(late)
+
+    # --- claiming ---
+
+    async def _claim_on(self) -> None:
+        while not self._stopping:
+            try:
+                pause = await self._claim()
+            except Exception as error:  # noqa: BLE001 - whatever it was, calls must go on
+                complain("the calls that wait could not be read", error)
+                pause = AFTER_FAILURE
+            await self._sleep(pause)
+
+    async def _claim(self) -> float:
+        """Give the free hands something to do; seconds until the next look."""
+        now, limit = datetime.now(UTC), min(self._hands - len(self._under_way), self._share)
+        if limit <= 0 or not (self._nudged or await self._database.read(partial(calls.any_due, now=now))):
+            return POLL
+        self._nudged = False
+        rows = await self._writer.run(
+            partial(calls.claim, now=now, lease_until=now + _LEASE, limit=limit, busy=self._busy())
+        )
+        if rows is None:
+            self._nudged = True
+            return _AFTER_CONTENTION
+        for row in rows:
+            self._under_way[row] = asyncio.create_task(self._make(row), name=f"call {row.id}")
+        return 0 if len(rows) == limit else POLL
+
+    def _busy(self) -> list[str]:
+        """The actions that have their share of the hands."""
+        return [action for action, count in Counter(row.action for row in self._under_way).items()
+                if count >= self._share]  # fmt: skip
+
+    async def _sleep(self, seconds: float) -> None:
+        if seconds:
+            await asyncio.sleep(min(seconds, _BREATH))
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._wake.wait()
+            except TimeoutError:
+                return
+        self._wake.clear()
+
+    # --- calling ---
+
+    async def _make(self, row: DueCall) -> None:
+        steps.reached("calling")
+        try:
+            end = await self._end_of(row)
+        except StoreUnavailable:  # the person could not be read: when the lease has lapsed it is made
+            end = None
+        except Exception as error:  # noqa: BLE001 - the other calls have nothing to do with it
+            complain("a call met an error of ours", error, call=row.id)
+            unmade = Called("internalError", problem=f"an error of ours: {type(error).__name__}")
+            end = _ended(row, unmade, {})
+        del self._under_way[row]
+        self._wake.set()
+        if end is not None:
+            steps.reached("called")
+            self._ends.note(row, end)
+
+    async def _end_of(self, row: DueCall) -> Ended:
+        if datetime.now(UTC) > row.deadline:
+            return _ended(row, Called("timedout", problem=_TOO_LATE), {})
+        person = await self._database.read(partial(calls.person_of, row=row)) if row.address else None
+        try:
+            async with asyncio.timeout(_LONGEST):
+                called = await self._actions.call(row.action, self._fields(row, person))
+        except TimeoutError:
+            called = Called("timedout", problem=_ENDLESS)
+        return _ended(row, called, person.attributes if person else {})
+
+    def _fields(self, row: DueCall, person: Person | None) -> dict[str, Any]:
+        """See the table in `app.action`; of a call that is about nobody, profile and consent are empty."""
+        event = orjson.loads(row.fields)
+        if person is None:
+            return {"event": event, "profile": {}, "consent": {}}
+        standing = effective(person.own, person.every)
+        consent = {
+            "state": standing.state.value,
+            "since": standing.since and standing.since.isoformat(),
+            "cause": standing.cause,
+            "may_send": may_send(standing.state, self._unknown_consent) and not person.restored,
+        }
+        return {"event": event, "profile": person.attributes, "consent": consent}
+
+    def _written(self, queued: bool) -> None:
+        self.nudge()  # their people's next calls are free
+        if queued:
+            self._queued()
+
+    # --- stopping ---
+
+    async def _broken_off(self, within: float) -> list[DueCall]:
+        if not self._under_way:
+            return []
+        await asyncio.wait(self._under_way.values(), timeout=within)
+        late = dict(self._under_way)
+        for task in late.values():
+            task.cancel()
+        await asyncio.gather(*late.values(), return_exceptions=True)
+        return list(late)
+
+    async def _give_back(self, late: list[DueCall]) -> None:
+        try:
+            await self._writer.run(partial(calls.give_back, rows=late, now=datetime.now(UTC), begun=True))
+        except StoreUnavailable as error:
+            complain("calls broken off at shutdown could not be given back; their leases lapse", error)
+
+
+def _ended(row: DueCall, called: Called, profile: Mapping[str, str]) -> Ended:
+    follows = awaited(row, called, profile, datetime.now(UTC))
+    return Ended(
+        row.id,
+        called.outcome,
+        called.response.replace("\0", ""),
+        called.problem.replace("\0", ""),
+        called.policy,
+        called.tries,
+        row.claimed_until,
+        *follows,
+    )
