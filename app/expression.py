@@ -118,7 +118,7 @@ def _ranges_bounded(text: str) -> str:
     """The text with `$bounded_range(from,to)` for `from..to`, which stands between brackets and commas alone."""
     parts: list[str] = []
     ends = [_End(0)]
-    for kind, token in _tokens(text):
+    for kind, token in tokens(text):
         if kind == "range":
             parts.insert(ends[-1].start, "$bounded_range(")
             ends[-1] = _End(ends[-1].start, ranged=True)
@@ -137,7 +137,8 @@ class _End(NamedTuple):
     ranged: bool = False
 
 
-def _tokens(text: str) -> Iterator[tuple[str, str]]:
+def tokens(text: str) -> Iterator[tuple[str, str]]:
+    """(kind, token) of an expression, blanks and comments included; the kinds are those of `_TOKEN`."""
     at, before = 0, ""
     while found := _TOKEN.match(text, at):
         kind, token = found.lastgroup or "", found.group()
