@@ -61,6 +61,8 @@ _TOKEN = re.compile(
 )
 #: behind these a slash divides; behind others it begins a regular expression
 _OPERANDS = frozenset({"operand", "close"})
+#: operators that look like names
+_OPERATORS = frozenset({"and", "or", "in"})
 #: the module of what the engine raises where it meets a bug of its own; it is no Exception
 _PANICS = "pyo3_runtime"
 _NO_FUNCTION = "what is called is no function"
@@ -145,7 +147,7 @@ def tokens(text: str) -> Iterator[tuple[str, str]]:
         if kind == "regex" and before in _OPERANDS:
             kind, token = "sign", "/"
         at += len(token)
-        before = before if kind == "blank" else kind
+        before = before if kind == "blank" else "sign" if token in _OPERATORS else kind
         yield kind, token
 
 

@@ -35,6 +35,8 @@ OF_EVENT = {field for field in KNOWN if field.startswith("event.")}
         ("$map(event, function($v) { $v.text })", OF_EVENT),
         # a regular expression with a quote in it hides nothing
         ("/'/ & email & /'/", {"profile.email"}),
+        ("true and /'/ and email = '/'", {"profile.email"}),
+        ("event.in / email / 2", {"profile.email"}),
     ],
 )
 def test_what_names_a_field_mentions_it(text: str, fields: set[str]) -> None:
@@ -63,6 +65,11 @@ def test_what_names_a_field_mentions_it(text: str, fields: set[str]) -> None:
         ("$merge([$, {'a': 1}])", KNOWN),
         ("$sift(function($v) { true })", KNOWN),
         ("profile.$each(λ($v) { $v })", KNOWN),
+        ("true and *.city", KNOWN),
+        ("profile.($lookup('em' & 'ail'))", KNOWN),
+        ("$lookup(profile, 'em' & 'ail')", OF_PROFILE),
+        ("($all := $string; $all())", KNOWN),
+        ("profile.(function($o)<o-:o>{ $o }())", KNOWN),
     ],
 )
 def test_a_whole_mentions_each_of_its_fields(text: str, fields: set[str]) -> None:
@@ -85,6 +92,11 @@ def test_a_whole_mentions_each_of_its_fields(text: str, fields: set[str]) -> Non
         "$string(event.code)",
         "$sift",
         "$sift({'a': 1}, function($v) { true })",
+        "$map([1, 2], $string)",
+        "$lookup({'a': [1, {'b': 2}]}, 'a')",
+        "profile.(city & ' ' & zip)",
+        "(event.code) < 3",
+        "'a' * 2",
         "",
     ],
 )
@@ -97,7 +109,7 @@ def test_a_word_that_equals_a_name_counts_wherever_it_stands() -> None:
 
 
 @pytest.mark.parametrize("text", ['profile.("em" & "ail")', "$lookup({'a': 1}, 'em' & 'ail')"])
-def test_a_computed_name_is_not_seen_which_is_why_there_is_the_projection(text: str) -> None:
+def test_what_only_makes_a_word_mentions_none(text: str) -> None:
     assert mentioned([text], known=KNOWN) == set()
 
 

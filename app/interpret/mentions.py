@@ -1,8 +1,8 @@
 """Which fields an expression mentions, as far as its text shows. Pure.
 
 It is for telling an operator before anything is saved, and tells rather too much: a word that equals a field's name
-counts wherever it stands, and a whole (`profile.*`, `$keys(profile)`, `$$`) counts as each of its fields. What a text
-does not show (`profile.("em" & "ail")`) is found nowhere here; at run time the projection holds, see `governance`.
+counts wherever it stands, and a whole (`profile.*`, `$keys(profile)`, `$lookup(profile, "em" & "ail")`, `$$`) counts as
+each of its fields, for a name that is computed stands nowhere. At run time the projection holds, see `governance`.
 """
 
 import re
@@ -15,9 +15,12 @@ from app.expression import tokens
 _PLAIN = re.compile(r"(?:event|profile|consent)\.[A-Za-z_][\w.-]*")
 _ESCAPE = re.compile(r"\\(u[0-9A-Fa-f]{4}|.)", re.DOTALL)
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
-#: called without an argument they read all that is there; the second two with a function alone
-_OF_THE_CONTEXT = frozenset({"$string", "$keys", "$spread", "$clone"})
-_THROUGH_THE_CONTEXT = frozenset({"$sift", "$each"})
+#: what reads all that is there unless it is given this many arguments, or is called by another name
+_OF_THE_CONTEXT = {
+    "$string": 1, "$keys": 1, "$spread": 1, "$clone": 1, "$boolean": 1, "$not": 1, "$lookup": 2, "$sift": 2, "$each": 2,
+}  # fmt: skip
+#: names that are operators behind a value
+_OPERATORS = frozenset({"and", "or", "in"})
 
 
 class _Word(NamedTuple):
@@ -95,16 +98,28 @@ def _is_everything(words: list[_Word], at: int) -> bool:
     if sign == "$":
         return after.value != "$" and not (after.value == "." and _word(words, at + 2).kind != "sign")
     if sign in {"*", "%"}:
-        return (
-            before.kind == "sign"
-            and before.value != "*"
-            and before.value not in {")", "]", "}"}
-            and not before.value.startswith("$")
-        )
-    first = _word(words, at + 2).value if after.value == "(" else ""
-    if sign in _OF_THE_CONTEXT:
-        return first == ")"
-    return sign in _THROUGH_THE_CONTEXT and first in {"function", "λ"}
+        return not _is_operand(before)
+    if sign == ")" and after.value == "<":  # a function's signature, or a comparison: `<o-:x>` reads the context
+        return any(word.value in {"function", "λ"} for word in words[:at])
+    needed = _OF_THE_CONTEXT.get(sign, 0)
+    return needed > 0 and (before.value == "=" or (after.value == "(" and _arguments(words, at + 2) < needed))
+
+
+def _is_operand(before: _Word) -> bool:
+    if before.kind == "name":
+        return before.value not in _OPERATORS
+    return before.kind == "text" or before.value in {")", "]", "}", "*"} or before.value.startswith("$")
+
+
+def _arguments(words: list[_Word], at: int) -> int:
+    """How many stand from here to the closing parenthesis."""
+    depth, commas, first = 0, 0, at
+    while at < len(words) and (depth or words[at].value != ")" or words[at].kind != "sign"):
+        if words[at].kind == "sign":
+            depth += (words[at].value in {"(", "[", "{"}) - (words[at].value in {")", "]", "}"})
+            commas += not depth and words[at].value == ","
+        at += 1
+    return commas + 1 if at > first else 0
 
 
 def _word(words: list[_Word], at: int) -> _Word:
@@ -117,6 +132,8 @@ def _words(text: str) -> Iterator[_Word]:
             yield _Word("text", _ESCAPE.sub(_unescaped, token[1:-1]))
         elif kind == "operand" and token[0] != "$":
             yield _Word("name", token.strip("`"))
+        elif kind == "regex":  # it may be two divisions, by a field of the name of an operator
+            yield from _words(token[1:-1])
         elif kind != "blank":
             yield _Word("sign", token)
 
