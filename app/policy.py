@@ -33,31 +33,12 @@ Label = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$"), AfterVa
 FIELD = r"^(event|profile|consent)\.[A-Za-z_][A-Za-z0-9_.-]{0,63}$"
 #: what an event can have, and what is told of consent; attributes of a person have any name
 EVENT_FIELDS = frozenset(
-    [
-        "_id",
-        "type",
-        "program",
-        "webhook",
-        "provider",
-        "address",
-        "received_at",
-        "text",
-        "normal",
-        "category",
-        "keyword",
-        "sender",
-        "channel",
-        "provider_id",
-        "status",
-        "provider_status",
-        "code",
-        "error_text",
-        "message_id",
-        "documentId",
-        "documentVersionId",
-        "name",
-        "username",
-    ]
+    {
+        *("_id", "type", "program", "webhook", "provider", "address", "received_at"),
+        *("text", "normal", "category", "keyword", "sender", "channel", "provider_id"),
+        *("status", "provider_status", "code", "error_text", "message_id"),
+        *("documentId", "documentVersionId", "name", "username"),
+    }
 )
 CONSENT_FIELDS = frozenset(["state", "since", "cause", "may_send"])
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from app.errors import BadInput, Unreadable
+from app.errors import BadInput, TookTooLong, Unreadable
 from app.expression import expression
 from app.interpret.governance import ALIASES, DERIVED, Denial, Governance, governed_by, project, violations
 from app.interpret.mentions import mentioned
@@ -79,7 +79,13 @@ def test_all_reasons_are_told_and_the_first_one_is_enough() -> None:
 
 def test_what_is_made_of_a_field_bears_its_labels() -> None:
     governance = Governance(labelled(event__text="C2"), [Policy(name="third-party", deny=["C2"])])
-    assert governance.denied([]).keys() == {"event.text", "event.normal", "event.keyword"}
+    denied = governance.denied([])
+
+    assert denied.keys() == {"event.text", "event.normal", "event.keyword"}
+    assert (denied["event.text"].labelled, denied["event.normal"].labelled) == ("event.text", "event.text")
+    assert str(denied["event.normal"]) == (
+        "field event.normal is made of event.text, which has label C2, which policy 'third-party' denies"
+    )
 
 
 def test_what_is_made_of_others_and_what_can_be_labelled_are_known_fields() -> None:
@@ -231,10 +237,22 @@ policies = st.lists(
 )  # fmt: skip
 
 
+#: on a machine that has much to do, the clock stops what it would not stop another time
+LATE = "late"
+
+
+def is_the_same(text: str, fields: dict[str, Any], others: dict[str, Any]) -> bool:
+    """Whether an expression yields the same of both, as far as the clock lets us see."""
+    both = {yielded(text, fields), yielded(text, others)} - {LATE}
+    return len(both) < 2
+
+
 def yielded(text: str, fields: dict[str, Any]) -> str:
     """What an expression yields, as JSON; what went wrong where it yields nothing."""
     try:
         return orjson.dumps(expression(text)(fields)).decode()
+    except TookTooLong:
+        return LATE
     except (BadInput, Unreadable) as error:
         return str(error)
 
@@ -251,7 +269,7 @@ def test_no_expression_yields_anything_of_a_denied_field(
 
     assert not any(secret in found or secret.upper() in found for secret in map(SECRETS.__getitem__, denied))
     # nor in any other form: whatever the values of denied fields are, it yields the same
-    assert found == yielded(text, project(everything(changed=denied), denied))
+    assert is_the_same(text, allowed, project(everything(changed=denied), denied))
     # and it is not for want of anything to see
     left = [name for root in ("event", "profile", "consent") for name in allowed[root].values()]
     assert {*left} == {secret for field, secret in SECRETS.items() if field not in denied}
@@ -260,7 +278,7 @@ def test_no_expression_yields_anything_of_a_denied_field(
 @given(st.sampled_from(FIELDS), expressions)
 def test_an_expression_that_is_said_to_mention_nothing_denied_yields_the_same_without_it(field: str, text: str) -> None:
     if not mentioned([text], known=[field]):
-        assert yielded(text, everything()) == yielded(text, project(everything(), [field]))
+        assert is_the_same(text, everything(), project(everything(), [field]))
 
 
 @pytest.mark.parametrize(

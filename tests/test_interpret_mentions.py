@@ -18,6 +18,8 @@ OF_EVENT = {field for field in KNOWN if field.startswith("event.")}
         ("profile.loyalty.tier", {"profile.loyalty.tier"}),
         ("profile.loyalty", {"profile.loyalty.tier"}),
         ("profile.email.domain", {"profile.email"}),
+        ("profile.last-email", set()),
+        ("consent.news.state", {"consent.state"}),
         ("profile.emails", set()),
         ("_id + '/messages'", {"event._id"}),
         ("'to/' + text", {"event.text"}),

@@ -41,12 +41,20 @@ class Denial(NamedTuple):
     policy: str
     marketing_actions: Sequence[str] = ()
     """Those of the use that the policy is about; none: it is about every use."""
+    source: str = ""
+    """The field that has the label, where this one is made of it."""
+
+    @property
+    def labelled(self) -> str:
+        """The field that has the label."""
+        return self.source or self.field
 
     def __str__(self) -> str:
         if not self.label:
             return f"the labels of field {self.field} cannot be read"
         use = f" for {', '.join(self.marketing_actions)}" if self.marketing_actions else ""
-        return f"field {self.field} has label {self.label}, which policy '{self.policy}' denies{use}"
+        made = f"is made of {self.source}, which has" if self.source else "has"
+        return f"field {self.field} {made} label {self.label}, which policy '{self.policy}' denies{use}"
 
 
 class Verdict(NamedTuple):
@@ -75,11 +83,11 @@ class Governance:
         unread = self._unread["labels"]
         for field in (*unread, *(made for made, source in DERIVED.items() if source in unread)):
             yield Denial(field, "", "")
-        for field, label in self._labelled:
+        for field, label, source in self._labelled:
             for policy in self._policies:
                 if label in policy.deny and _is_about(policy, marketing_actions):
                     about = tuple(action for action in marketing_actions if action in policy.marketing_actions)
-                    yield Denial(field, label, policy.name, about)
+                    yield Denial(field, label, policy.name, about, source)
 
     def denied(self, marketing_actions: Sequence[str]) -> dict[str, Denial]:
         """The fields that may not leave for these marketing actions, each with the first reason."""
@@ -89,10 +97,11 @@ class Governance:
         return found
 
     @cached_property
-    def _labelled(self) -> tuple[tuple[str, str], ...]:
-        own = [(field, label) for field, labels in self._labels.items() for label in labels]
-        inherited = [(made, label) for made, source in DERIVED.items() for label in self._labels.get(source, ())]
-        return tuple(dict.fromkeys((*own, *inherited)))
+    def _labelled(self) -> tuple[tuple[str, str, str], ...]:
+        """(field, label, the field it is made of): its own, and those that it bears as well."""
+        own = [(field, label, "") for field, labels in self._labels.items() for label in labels]
+        borne = [(made, label, source) for made, source in DERIVED.items() for label in self._labels.get(source, ())]
+        return (*own, *(each for each in borne if (each[0], each[1], "") not in own))
 
     def excludes(self, marketing_actions: Sequence[str], fields: Fields) -> str | None:
         """The consent policy that leaves this person out; None: none does.

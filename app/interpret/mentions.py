@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from app.expression import tokens
 
-#: what a place without any syntax is, in templates: its name may have dots and hyphens
+#: a place of a template that is nothing but a name, in which a hyphen subtracts nothing
 _PLAIN = re.compile(r"(?:event|profile|consent)\.[A-Za-z_][\w.-]*")
 _ESCAPE = re.compile(r"\\(u[0-9A-Fa-f]{4}|.)", re.DOTALL)
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
@@ -56,7 +56,7 @@ def _has_name(texts: Iterable[str], field: str) -> bool:
 
 
 def _mentioned(text: str, known: Set[str]) -> Iterator[str]:
-    if _PLAIN.fullmatch(text):
+    if "-" in text and _PLAIN.fullmatch(text):
         yield from (field for field in known if _is_at(text, field))
         return
     yield from (field for field in known if _stands_in(field, text))

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from app.record.registry import Registered
 from app.registration import Registrations
 from app.reply import Reply
+from app.serve import governed
 from app.webhook import Webhook
 
 
@@ -27,8 +28,13 @@ def whole(registered: Registered) -> Whole:
     return Whole(webhooks, registered.replies, registered.others)
 
 
+def _governed(found: Whole) -> Iterator[str]:
+    """No field goes where a policy forbids it."""
+    return governed.violations(found.others)
+
+
 #: each gives one sentence per fault; the sentences name whose fault it is, and the mend
-CHECKS: Sequence[Callable[[Whole], Iterator[str]]] = ()
+CHECKS: Sequence[Callable[[Whole], Iterator[str]]] = (_governed,)
 
 
 def faults_of(found: Whole) -> list[str]:
