@@ -27,7 +27,7 @@ def _idle(others: Registrations) -> Iterator[str]:
     for policy in others.policies.values():
         if policy.deny and labels.isdisjoint(policy.deny):
             denied = ", ".join(policy.deny)
-            yield f"policy '{policy.name}' denies {denied}, which no field has, so it keeps nothing back; label the fields"
+            yield f"policy '{policy.name}' denies {denied}, which no field has, so it keeps nothing back; label some"
         if policy.marketing_actions and uses.isdisjoint(policy.marketing_actions):
             named = ", ".join(policy.marketing_actions)
             yield (
@@ -38,8 +38,10 @@ def _idle(others: Registrations) -> Iterator[str]:
 
 def _uses(others: Registrations) -> set[str]:
     """The marketing actions that anything is used for."""
-    through = (*others.actions.values(), *others.streams.values(), *others.destinations.values())
-    return set(chain.from_iterable(each.marketing_actions for each in through))
+    of_actions = [each.marketing_actions for each in others.actions.values()]
+    of_streams = [each.marketing_actions for each in others.streams.values()]
+    of_destinations = [each.marketing_actions for each in others.destinations.values()]
+    return set(chain.from_iterable((*of_actions, *of_streams, *of_destinations)))
 
 
 def _uncovered(others: Registrations) -> Iterator[str]:

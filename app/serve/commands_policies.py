@@ -102,16 +102,12 @@ def _told(found: Trial, wanted: WantedTrial) -> Iterator[str]:
         yield "  no field would be left out"
     who = "the person" if wanted.address or wanted.profile or wanted.state else "somebody unknown"
     for each in found.policies:
-        problem = f": {each.problem}" if each.problem else ""
-        yield f"  policy '{each.policy}' {'lets' if each.is_met else 'would leave out'} {who}{_IN[each.is_met]}{problem}"
+        fate = "stays" if each.is_met else f"would be left out{each.problem and ', since ' + each.problem}"
+        yield f"  policy '{each.policy}': {who} {fate}"
     if not found.policies:
         yield "  no policy would leave anybody out"
     if found.people:
         yield from _counts(found.people)
-
-
-#: what follows who is let
-_IN = {True: " in", False: ""}
 
 
 def _of_what(found: Trial, wanted: WantedTrial) -> str:
