@@ -61,8 +61,8 @@ def _left_out(others: Registrations) -> Iterator[str]:
     """What a stream would send by itself, and does not."""
     governance = governed_by(others)
     for stream in others.streams.values():
-        for denial in governance.denied(stream.marketing_actions).values():
-            if not denial.field.startswith("profile."):
+        for field, denial in sorted(governance.denied(stream.marketing_actions).items()):
+            if not field.startswith("profile."):
                 yield f"stream '{stream.name}' goes without a field: {denial}"
 
 

@@ -36,7 +36,11 @@ def policies() -> None:
 @click.option("--region", help="ISO 3166, such as US, for a number in national form.")
 @click.option("--program", default="default", show_default=True, help="The program whose consent counts.")
 @_pairs("--profile", help="An attribute, instead of the stored one; repeatable.")
-@click.option("--state", type=click.Choice([*ConsentState]), help="The consent, instead of the stored one.")
+@click.option(
+    "--state",
+    type=click.Choice([state.value for state in ConsentState]),
+    help="The consent, instead of the stored one.",
+)
 @_pairs("--event", help="A field of the event; repeatable.")
 @click.option("--all", "every", is_flag=True, help="Count how many of the stored people would be left out.")
 @click.option("--most", type=click.IntRange(1), default=100_000, show_default=True, help="With --all: how many to ask.")

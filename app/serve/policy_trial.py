@@ -102,7 +102,7 @@ def tried(conn: sa.Connection, vault: Vault, unknown: Literal["allow", "deny"], 
         marketing_actions=actions,
         left_out=[
             LeftOut(field=each.field, label=each.label, policy=each.policy, reason=str(each))
-            for each in governance.denied(actions).values()
+            for _, each in sorted(governance.denied(actions).items())
         ],
         policies=[Judged(**each._asdict()) for each in verdicts],
         excluded_by=next((each.policy for each in verdicts if not each.is_met), None),
