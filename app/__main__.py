@@ -26,6 +26,7 @@ from app.serve.commands_drift import compare_lists
 from app.serve.commands_erasure import erase_person
 from app.serve.commands_evidence import evidence
 from app.serve.commands_ledger import ledger
+from app.serve.commands_policies import policies
 from app.serve.commands_profiles import subscribers
 from app.serve.commands_providers import providers
 from app.serve.commands_spool import spool
@@ -50,8 +51,8 @@ def cli() -> None:
 
 
 for command in (
-    consent, subscribers, token, providers, verify, decode, explain_text, doctor, replay_requests, ledger, evidence,
-    erase_person, dead_letters, spool, backup, restore, compare_lists, actions,
+    consent, subscribers, policies, token, providers, verify, decode, explain_text, doctor, replay_requests, ledger,
+    evidence, erase_person, dead_letters, spool, backup, restore, compare_lists, actions,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -61,6 +61,8 @@ _TOKEN = re.compile(
 )
 #: behind these a slash divides; behind others it begins a regular expression
 _OPERANDS = frozenset({"operand", "close"})
+#: operators that look like names
+_OPERATORS = frozenset({"and", "or", "in"})
 #: the module of what the engine raises where it meets a bug of its own; it is no Exception
 _PANICS = "pyo3_runtime"
 _NO_FUNCTION = "what is called is no function"
@@ -118,7 +120,7 @@ def _ranges_bounded(text: str) -> str:
     """The text with `$bounded_range(from,to)` for `from..to`, which stands between brackets and commas alone."""
     parts: list[str] = []
     ends = [_End(0)]
-    for kind, token in _tokens(text):
+    for kind, token in tokens(text):
         if kind == "range":
             parts.insert(ends[-1].start, "$bounded_range(")
             ends[-1] = _End(ends[-1].start, ranged=True)
@@ -137,14 +139,15 @@ class _End(NamedTuple):
     ranged: bool = False
 
 
-def _tokens(text: str) -> Iterator[tuple[str, str]]:
+def tokens(text: str) -> Iterator[tuple[str, str]]:
+    """(kind, token) of an expression, blanks and comments included; the kinds are those of `_TOKEN`."""
     at, before = 0, ""
     while found := _TOKEN.match(text, at):
         kind, token = found.lastgroup or "", found.group()
         if kind == "regex" and before in _OPERANDS:
             kind, token = "sign", "/"
         at += len(token)
-        before = before if kind == "blank" else kind
+        before = before if kind == "blank" else "sign" if token in _OPERATORS else kind
         yield kind, token
 
 

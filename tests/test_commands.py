@@ -152,6 +152,7 @@ def test_the_commands_are_those_that_were_promised() -> None:
         "", "serve", "send", "migrate", "apply", "check", "explain", "replay", "doctor",
         "consent", "consent get", "consent set", "consent import", "consent export",
         "profiles", "profiles get", "profiles set", "profiles import", "profiles export",
+        "policies", "policies try",
         "providers", "verify", "decode", "ledger", "ledger verify", "ledger head", "evidence",
         "backup", "restore", "drift", "spool", "spool list", "spool retry", "spool drop", "erase",
         "token", "token create", "token list", "token revoke",

@@ -24,6 +24,7 @@ from app.serve import (
     messages,
     metrics,
     openapi,
+    policies,
     profiles,
     replies,
     verify,
@@ -41,7 +42,7 @@ def operations() -> list[Operation]:
     """Every operation, in the order of the document."""
     rooms = (
         consent, profiles, ledger, ledger_head, evidence, erasure, messages, heard, dead_letters, credentials, verify,
-        webhooks, replies, kinds, actions, catalogue, decoding, access, health, metrics,
+        webhooks, replies, policies, kinds, actions, catalogue, decoding, access, health, metrics,
     )  # fmt: skip
     listed = [operation for room in rooms for operation in room.OPERATIONS]
     return [*listed, openapi.operation_for(listed)]
