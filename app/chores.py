@@ -13,7 +13,18 @@ import structlog
 
 from app.accept.quarantine import PER_WEBHOOK, Quarantine
 from app.flow import hear_overdue
-from app.record import diagnosis, evidence_key, housekeeping, ids, outbox, partitions, pieces, registered, seals
+from app.record import (
+    diagnosis,
+    documents,
+    evidence_key,
+    housekeeping,
+    ids,
+    outbox,
+    partitions,
+    pieces,
+    registered,
+    seals,
+)
 from app.record.listening import News
 from app.record.settled import floor, settled
 from app.send import complain
@@ -119,6 +130,7 @@ def _forgetting(settings: Settings) -> Sequence[Callable[..., int]]:
         *(partial(housekeeping.drop_old, table=table, days=days) for table, days in (_days(settings) | kept).items()),
         partial(pieces.drop_old, days=settings.raw_retention_days),
         housekeeping.drop_passing_keys,
+        documents.forget,
         partial(housekeeping.OldKeys().drop_some, days=settings.key_retention_days),
     )
 

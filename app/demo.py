@@ -1,9 +1,11 @@
 """The demo: a provider of our own on loopback, so that `make run` shows a STOP heard, recorded, answered and delivered.
 
 It takes our replies over HTTP, shows them as the phone would, and answers with receipts a moment later. It is
-registered like any provider of an operator's own: a payload, two inverse templates and a signature, no shortcut.
+registered like any provider of an operator's own: a payload, two inverse templates and a signature, no shortcut. Beside
+it stands a shop, which a custom action asks for an order.
 
     python -m app.demo STOP          a phone sends STOP
+    python -m app.demo ORDER         an action asks the shop, and the reply tells its answer
     python -m app.demo --again       the provider repeats its last request, to the byte
 """
 
@@ -34,6 +36,7 @@ FOLDER = Path("data")
 KEYS, LAST, ENVIRONMENT = FOLDER / "demo-keys.json", FOLDER / "demo-last.json", FOLDER / "demo.env"
 PHONE, COMPANY = "+14155550100", "+14155550199"
 _SIGNATURE = "x-demo-signature"
+_ORDERS, _ORDER = "/orders", {"order": "A-1001", "state": "on its way"}
 _LOOPBACK = "127.0.0.1"
 
 
@@ -122,6 +125,7 @@ Now be a person who texts. In another terminal:
   .venv/bin/python -m app.demo STOP        and what happens is told here
   .venv/bin/python -m app.demo --again     the same request once more, as providers do
   .venv/bin/python -m app.demo START       a change of mind
+  .venv/bin/python -m app.demo ORDER       an action asks a shop, and the reply tells what it said
 
 The command line beside it wants the same keys:   . data/demo.env && .venv/bin/textback doctor
 Ctrl-C ends it.
@@ -142,6 +146,16 @@ def _apply_file(port: int, secret: str) -> dict[str, Any]:
                 "idempotent": True,
             }
         ],
+        "actions": [
+            {
+                "name": "demo-order",
+                "url": f"http://{_LOOPBACK}:{port}{_ORDERS}",
+                "payload": {"phone": "{{event.address}}", "event": "{{_id}}"},
+                "nullable": ["payload.phone"],  # a document has none
+                "response": _ORDER,
+                "document": "Show the order",
+            }
+        ],
         "webhooks": [
             {
                 "name": "demo-inbound",
@@ -153,7 +167,17 @@ def _apply_file(port: int, secret: str) -> dict[str, Any]:
                 "secret": secret,
                 "payload": '{"id":"{{requestId}}","from":"{{profileNumber}}","to":"{{inboundNumber}}",'
                 '"text":"{{inboundMessage}}","at":"{{originTimestamp}}"}',
-                "keywords": {"default": {"reply": "Thanks! Reply HELP for help or STOP to end."}},
+                "keywords": {
+                    "default": {"reply": "Thanks! Reply HELP for help or STOP to end."},
+                    "custom": [
+                        {
+                            "keywords": ["ORDER"],
+                            "action": "demo-order",
+                            "reply": "Your order {{action.order}} is {{action.state}}.",
+                            "otherwise": {"error": "The shop cannot be asked at the moment; please try again."},
+                        }
+                    ],
+                },
             },
             {
                 "name": "demo-feedback",
@@ -211,18 +235,16 @@ class _Phone:
         self.feedback_url = ""
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def __call__(self, _scope: Any, receive: Any, send: Any) -> None:
-        body, more = b"", True
-        while more:
-            part = await receive()
-            body, more = body + part.get("body", b""), part.get("more_body", False)
-        message, number = orjson.loads(body), f"demo-{secrets.token_hex(8)}"
-        print(f'  sent      the phone {mask(message["to"])} shows: "{message["text"]}"', flush=True)
-        answer = orjson.dumps({"messages": [{"id": number}]})
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
-        await send({"type": "http.response.start", "status": 202, "headers": headers})
-        await send({"type": "http.response.body", "body": answer})
-        task = asyncio.create_task(self._deliver(number, message["to"]))
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        asked = await _json_of(receive)
+        if scope["path"] == _ORDERS:
+            print(f"  called    the shop, for the order of {mask(asked.get('phone') or 'nobody')}", flush=True)
+            await _answer(send, 200, _ORDER)
+            return
+        number = f"demo-{secrets.token_hex(8)}"
+        print(f'  sent      the phone {mask(asked["to"])} shows: "{asked["text"]}"', flush=True)
+        await _answer(send, 202, {"messages": [{"id": number}]})
+        task = asyncio.create_task(self._deliver(number, asked["to"]))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -232,6 +254,21 @@ class _Phone:
             at = datetime.now(UTC).isoformat()
             body = orjson.dumps({"receipts": [{"id": number, "to": to, "status": status, "at": at}]})
             await asyncio.to_thread(_post, self.feedback_url, body)
+
+
+async def _json_of(receive: Any) -> Any:
+    body, more = b"", True
+    while more:
+        part = await receive()
+        body, more = body + part.get("body", b""), part.get("more_body", False)
+    return orjson.loads(body)
+
+
+async def _answer(send: Any, status: int, body: Any) -> None:
+    answer = orjson.dumps(body)
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer})
 
 
 def _post(url: str, body: bytes) -> tuple[int, bytes]:

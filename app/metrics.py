@@ -10,6 +10,10 @@
 | textback_refused_total         | webhook                 | requests that did not prove who they are                 |
 | textback_replies_total         | outcome                 | tries to send: sent, retried, cancelled, blocked,        |
 |                                |                         | doubtful, failed                                         |
+| textback_document_actions_total| outcome                 | requests to /customAction: success, http_<status>,       |
+|                                |                         | timedout, capped, excluded, internalError, repeated      |
+|                                |                         | (another request ran it), refused (no key), unusable     |
+|                                |                         | (not understood), unknown (no such action), away, bug    |
 | textback_commit_seconds        |                         | histogram: from the first waiting request to the commit  |
 | textback_batch_size            |                         | histogram: requests per commit                           |
 | textback_send_seconds          |                         | histogram: one outgoing request                          |
@@ -46,6 +50,9 @@ REQUESTS = Counter("textback_requests", "Requests to webhooks.", ["webhook", "ou
 EVENTS = Counter("textback_events", "New events recorded.", ["webhook", "kind", "category"], registry=REGISTRY)
 REFUSED = Counter("textback_refused", "Requests without a valid proof.", ["webhook"], registry=REGISTRY)
 REPLIES = Counter("textback_replies", "Replies that left the outbox.", ["outcome"], registry=REGISTRY)
+DOCUMENT_ACTIONS = Counter(
+    "textback_document_actions", "Requests to run a document's action.", ["outcome"], registry=REGISTRY
+)
 
 CALLS = Counter("textback_calls", "Calls of custom actions.", ["action", "outcome"], registry=REGISTRY)
 

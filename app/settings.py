@@ -109,6 +109,8 @@ class Settings(BaseSettings):
     send_timeout: float = Field(15.0, gt=0)
     #: tries of one reply
     send_attempts: int = Field(6, ge=1)
+    #: seconds in which the same action, document and version is run once; then it would be run anew
+    document_window: float = Field(60.0, ge=0, le=86_400)
     #: one line per request to stderr: webhook's name, status, milliseconds
     access_log: bool = True
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -17,6 +17,7 @@ from twilio.request_validator import RequestValidator
 
 from app.record.database import Database
 from app.record.tables import inbound_messages, raw_requests
+from app.serve import document_words as words
 from tests import proxies
 from tests.postgres import free_port
 from tests.proxies import NAME, OUTSIDE, Front
@@ -149,7 +150,8 @@ def test_a_body_over_the_limit_is_too_large_and_one_within_it_comes_through(behi
     [
         "/v1/webhooks", "/metrics", "/health/live", "/openapi.json", "/admin/", "/", "/in", "/serviceInfo/../v1/webhooks",
         "/in/../v1/webhooks", "/in/%2e%2e/v1/webhooks", "/in/..%2fv1%2fwebhooks", "//v1/webhooks", "/v1/webhooks?/in/",
-        "/v1/webhooks#/in/", "/v1/../in/x", "/metrics/../in/x", "/V1/webhooks",
+        "/v1/webhooks#/in/", "/v1/../in/x", "/metrics/../in/x", "/V1/webhooks", "/webhooks", "/webhooks/other",
+        "/webhooks/../v1/webhooks", "/webhooks/serviceInfo/../../v1/webhooks",
     ],
 )  # fmt: skip
 def test_nothing_but_what_providers_call_is_let_out(behind: Behind, path: str) -> None:
@@ -160,6 +162,21 @@ def test_nothing_but_what_providers_call_is_let_out(behind: Behind, path: str) -
 
     assert answer.status in (400, 404)
     assert not answer.body.startswith(b"{")  # the proxy's own; textback tells problems in JSON
+
+
+def test_the_document_systems_paths_come_through_with_its_key_at_either_base(behind: Behind) -> None:
+    asked = "name=other&documentId=1&documentVersionId=1"
+    key = {"apiKey": ADMIN, "username": "becky@example.com"}
+
+    listed = [behind.front.ask("GET", f"{base}/serviceInfo").json["customActions"] for base in ("", "/webhooks")]
+    paths = ("/customAction", "/webhooks/customAction", "/webhooks/customName")
+    told = [behind.front.ask("GET", f"{path}?{asked}", headers=key) for path in paths]
+    refused = behind.front.ask("GET", f"/customAction?{asked}&apiKey={ADMIN}")
+    head = behind.front.ask("HEAD", f"/customAction?{asked}", headers=key)
+
+    assert listed == [[], []]
+    assert [(each.status, each.json["error"]) for each in told] == [(200, words.UNKNOWN)] * 3
+    assert (refused.status, refused.json["error"], head.status) == (403, words.FORBIDDEN, 405)
 
 
 def test_no_log_of_the_proxy_tells_a_webhooks_path(behind: Behind) -> None:
@@ -181,6 +198,8 @@ def test_where_no_node_runs_the_provider_is_told_to_come_again_and_no_log_tells_
     start = proxies.PROXIES[proxy](tmp_path / proxy, (free_port(), free_port()))
     with start as front:
         assert front.ask("POST", f"/in/{token}", b"a=b", FORM).status in (502, 503)
+        document = front.ask("GET", f"/customAction?name={token}")
+        assert (document.status, b"<" in document.body) in ((500, False), (503, False))
         assert wait_for(lambda: any(OUTSIDE in text for text in front.logs.values()))
 
     assert {name for name, text in front.logs.items() if token in text} == set()

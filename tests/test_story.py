@@ -84,7 +84,7 @@ def is_ready(port: int) -> bool:
 
 
 def test_make_run_a_stop_again_and_a_start(tmp_path: Path) -> None:
-    """What the README promises: STOP is in the views with evidence and answered once; then START."""
+    """What the README promises: STOP is in the views with evidence and answered once; then START, and an action."""
 
     def query(sql: str) -> list[tuple[Any, ...]]:
         with sqlite3.connect(tmp_path / "data" / "textback.db") as conn:
@@ -110,6 +110,9 @@ def test_make_run_a_stop_again_and_a_start(tmp_path: Path) -> None:
         wait_for(lambda: query("SELECT 1 FROM current_consent WHERE state = 'opted_in'"))
         wait_for(lambda: len(query("SELECT 1 FROM delivery WHERE status = 'delivered'")) == 2)
 
+        texting(tmp_path, "ORDER")
+        wait_for(lambda: 'shows: "Your order A-1001 is on its way."' in console(tmp_path))
+
         server.send_signal(signal.SIGTERM)
         assert server.wait(20) in (0, -signal.SIGTERM)
     told = console(tmp_path)
@@ -117,6 +120,7 @@ def test_make_run_a_stop_again_and_a_start(tmp_path: Path) -> None:
     assert "recorded  unknown -> opted_out" in told
     assert "sent      the phone" in told
     assert "receipt   delivered" in told
+    assert "called    the shop, for the order of +1415•••00" in told
     assert "14155550100" not in told
 
 

@@ -14,6 +14,7 @@ from app.serve import (
     credentials,
     dead_letters,
     decoding,
+    document_actions,
     erasure,
     evidence,
     health,
@@ -42,7 +43,7 @@ def operations() -> list[Operation]:
     """Every operation, in the order of the document."""
     rooms = (
         consent, profiles, ledger, ledger_head, evidence, erasure, messages, heard, dead_letters, credentials, verify,
-        webhooks, replies, policies, kinds, actions, catalogue, decoding, access, health, metrics,
+        webhooks, replies, policies, kinds, actions, catalogue, decoding, document_actions, access, health, metrics,
     )  # fmt: skip
     listed = [operation for room in rooms for operation in room.OPERATIONS]
     return [*listed, openapi.operation_for(listed)]
@@ -50,4 +51,5 @@ def operations() -> list[Operation]:
 
 def routes() -> list[BaseRoute]:
     """For the Starlette application, whose `state.parts` holds the Parts."""
-    return routes_of(operations())
+    ours = [operation for operation in operations() if operation.failure is None]
+    return [*routes_of(ours), *document_actions.routes()]

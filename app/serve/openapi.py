@@ -46,7 +46,10 @@ def document(operations: Iterable[Operation]) -> Tree:
         "paths": dict(paths),
         "components": {
             "schemas": definitions,
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer"},
+                "apiKey": {"type": "apiKey", "in": "header", "name": "apiKey"},
+            },
         },
     }
 
@@ -63,7 +66,8 @@ class _References(NamedTuple):
 
 def _schemas(operations: Sequence[Operation]) -> tuple[_References, Tree]:
     requests: Iterable[Any] = dict.fromkeys(each.body for each in operations if each.body)
-    answers: Iterable[Any] = dict.fromkeys([ProblemDetails, *(each.answer for each in operations if each.answer)])
+    told = (form for each in operations for form in (each.answer, each.failure) if form)
+    answers: Iterable[Any] = dict.fromkeys([ProblemDetails, *told])
     wanted: list[tuple[Any, JsonSchemaMode, TypeAdapter[Any]]] = [
         *((kind, "validation", TypeAdapter(kind)) for kind in requests),
         *((kind, "serialization", TypeAdapter(kind)) for kind in answers),
@@ -87,7 +91,7 @@ def _described(operation: Operation, references: _References) -> Tree:
         "responses": _responses(operation, references),
     }
     if operation.scope is not None:
-        described["security"] = [{"token": []}]
+        described["security"] = [{"token": []}, {"apiKey": []}] if operation.failure else [{"token": []}]
         described["description"] = f"Wants a token with the scope `{operation.scope}`."
     if operation.body is not None:
         content = {"application/json": {"schema": references.request(operation.body)}}
@@ -102,7 +106,7 @@ def _parameters(operation: Operation) -> list[Tree]:
     return [
         {
             "name": name,
-            "in": "path" if name in in_path else "query",
+            "in": "path" if name in in_path else shape.pop("in", "query"),
             "required": name in schema.get("required", []),
             "schema": _inlined(shape, shapes),
         }
@@ -122,11 +126,9 @@ def _inlined(shape: Any, shapes: Tree) -> Any:
 
 
 def _responses(operation: Operation, references: _References) -> Tree:
-    told = {status: (when, references.answer(ProblemDetails)) for status, when in _usual(operation).items()}
-    responses = {
-        str(status): {"description": when, "content": {MEDIA_TYPE: {"schema": schema}}}
-        for status, (when, schema) in told.items()
-    }
+    form, media_type = (operation.failure, "application/json") if operation.failure else (ProblemDetails, MEDIA_TYPE)
+    content = {media_type: {"schema": references.answer(form)}}
+    responses = {str(status): {"description": when, "content": content} for status, when in _usual(operation).items()}
     success: Tree = {"description": operation.summary}
     if operation.answer is not None:
         success["content"] = {operation.media_type: {"schema": references.answer(operation.answer)}}
@@ -137,6 +139,8 @@ def _responses(operation: Operation, references: _References) -> Tree:
 
 def _usual(operation: Operation) -> dict[int, str]:
     found = dict(operation.problems)
+    if operation.failure is not None:
+        return found
     if operation.scope is not None:
         found |= {401: "No token, or an unknown one.", 403: "The token lacks the scope."}
         found.setdefault(503, "The database is away, or a setting is missing.")

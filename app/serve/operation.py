@@ -64,3 +64,5 @@ class Operation:
     media_type: str = "application/json"
     #: further answers beside the usual ones: status -> when
     problems: Mapping[int, str] = field(default_factory=dict)
+    #: the form of its errors where that is not ours to choose: `problems` are all it has then, and it has its own door
+    failure: type[BaseModel] | None = None

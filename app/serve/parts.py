@@ -14,6 +14,7 @@ from app.record.writer import Writer
 from app.send import Actions, Caller, Client, Sender
 from app.serve.apply import Catalogue
 from app.serve.bearer import KnownTokens
+from app.serve.offered import Offered
 from app.serve.stopping import Stopping
 from app.settings import Settings
 from app.switchboard import Switchboard
@@ -44,6 +45,8 @@ class Parts:
     tokens: KnownTokens = field(default_factory=KnownTokens)
     #: told of the registry whenever it has changed, after the switchboard; the sender's couriers follow it
     followers: list[Callable[[Registered], None]] = field(default_factory=list)
+    #: the custom actions that the document system may run
+    offered: Offered = field(default_factory=Offered)
     #: held while the registry is taken over
     taking_over: asyncio.Lock = field(default_factory=asyncio.Lock)
     #: set when the server is told to stop: it is not ready any more, while it still answers

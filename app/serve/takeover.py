@@ -60,6 +60,7 @@ def _follow(parts: Parts, rows: Rows) -> bool:
     parts.switchboard.connect(registered)
     parts.switchboard.version = _NO_VERSION
     parts.tokens.learn(rows.api_tokens)
+    parts.offered.follow(registered)
     followed = [_followed(follow, registered) for follow in parts.followers]
     _tell(parts.switchboard, registered)
     return all(followed)
