@@ -106,7 +106,7 @@ def test_one_that_fails_for_a_person_is_false_for_that_one_alone() -> None:
 
     assert work_out(conditions, [young, ROBERT]) == [("wrote",), ("adult", "wrote")]
     assert explain(conditions, young, unknown_consent="allow") == [
-        Membership("adult", False, "the expression fails at character 1: a text is not a number"),
+        Membership("adult", False, "the expression fails at character 9: a text is not a number"),
         Membership("wrote", True),
     ]
 
