@@ -9,6 +9,7 @@ from starlette.routing import BaseRoute
 from app.serve import (
     access,
     actions,
+    audiences,
     catalogue,
     consent,
     credentials,
@@ -22,6 +23,7 @@ from app.serve import (
     kinds,
     ledger,
     ledger_head,
+    lookup,
     messages,
     metrics,
     openapi,
@@ -43,7 +45,8 @@ def operations() -> list[Operation]:
     """Every operation, in the order of the document."""
     rooms = (
         consent, profiles, ledger, ledger_head, evidence, erasure, messages, heard, dead_letters, credentials, verify,
-        webhooks, replies, policies, kinds, actions, catalogue, decoding, document_actions, access, health, metrics,
+        webhooks, replies, policies, audiences, kinds, actions, lookup, document_actions, catalogue, decoding, access,
+        health, metrics,
     )  # fmt: skip
     listed = [operation for room in rooms for operation in room.OPERATIONS]
     return [*listed, openapi.operation_for(listed)]

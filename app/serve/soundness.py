@@ -13,6 +13,7 @@ from app.registration import Registrations
 from app.reply import Reply
 from app.send.action import check as check_action
 from app.serve import governed
+from app.serve.sound_audiences import audience_faults, destination_faults
 from app.serve.trigger_checks import faults_of_triggers
 from app.webhook import Webhook
 
@@ -40,13 +41,14 @@ def _actions(found: Whole) -> Iterator[str]:
             yield f"action '{name}': {error}"
 
 
-def _governed(found: Whole) -> Iterator[str]:
-    """No field goes where a policy forbids it."""
-    return governed.violations(found.others)
-
-
 #: each gives one sentence per fault; the sentences name whose fault it is, and the mend
-CHECKS: Sequence[Callable[[Whole], Iterator[str]]] = (_actions, faults_of_triggers, _governed)
+CHECKS: Sequence[Callable[[Whole], Iterator[str]]] = (
+    _actions,
+    faults_of_triggers,
+    lambda found: audience_faults(found.others),
+    lambda found: destination_faults(found.others),
+    lambda found: governed.violations(found.others),
+)
 
 
 def faults_of(found: Whole) -> list[str]:
