@@ -1,0 +1,39 @@
+"""One look-up, from what is asked to its answer."""
+
+from app.record.lookups import Found
+from app.serve.edge import answering
+from app.serve.edge.answering import Answer
+from app.serve.edge.asking import Asked
+from app.serve.edge.coming import Coming
+from app.serve.edge.datastreams import ReadyDatastream
+from app.serve.edge.identity import minted
+from app.serve.edge.person import People
+
+_ERASED = b',"warnings":[{"title":"Not linked","detail":"This person was erased on request, so no browser is linked."}]'
+
+
+async def looked_up(request: Coming, datastream: ReadyDatastream, asked: Asked, people: People) -> tuple[Answer, str]:
+    """The answer, and its outcome for the metrics. A server that names a person and a browser links the two."""
+    found = await people.found(asked)
+    more = b""
+    if asked.address and asked.ecid and found.linked != asked.address and not await people.link(asked):
+        more = _ERASED
+    pull = await _pull(request, datastream, found, people)
+    ecid = asked.ecid or minted()
+    handles = [answering.state_store(datastream.cookie, ecid), answering.activation_pull(pull)]
+    if asked.wants_identity or not asked.ecid:
+        handles.insert(0, answering.identity_result(ecid))
+    return answering.success(request.asked_as, handles, more), _outcome(asked, found)
+
+
+async def _pull(request: Coming, datastream: ReadyDatastream, found: Found, people: People) -> bytes:
+    allowed = await people.allowed(datastream, found.address) if datastream.governs else None
+    if request.version == "v2" and datastream.has_attributes and found.address:
+        return datastream.told(found.audiences, allowed, await people.attributes(found.address))
+    return datastream.pull(found.audiences, allowed)
+
+
+def _outcome(asked: Asked, found: Found) -> str:
+    if found.address:
+        return "known"
+    return "unknown" if asked.ecid else "new"
