@@ -248,6 +248,8 @@ class Known:
     """By (account, the provider's id), for receipts that do not say who received the message."""
     restored: bool = False
     """The database was restored and not yet compared with the providers' lists: who has opted out is uncertain."""
+    has_audiences: bool = False
+    """Somebody wants to know whose data changes, see `app.record.memberships`."""
 
 
 @dataclass(slots=True)

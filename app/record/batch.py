@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from app import changes as rows
 from app.events import Decide, Heard, Known, Reading, Recorded
-from app.record import keys, known, pieces, profiles, tables
+from app.record import keys, known, memberships, pieces, profiles, tables
 from app.record.ids import new_id
 from app.record.parked import as_item
 from app.record.sets import Insert, Inserts, Row
@@ -55,6 +55,8 @@ _WRITES = Inserts(
         profiles.KEEP_THE_LATER,
     ),
     Insert(tables.work_list, rows.WorkRow._fields),
+    Insert(tables.stale_memberships, tables.stale_memberships.columns.keys(), memberships.ANOTHER_MARK),
+    Insert(tables.person_messages, tables.person_messages.columns.keys(), memberships.ONCE),
 )
 
 
@@ -69,9 +71,11 @@ def write(
     whole = fresh
     if concerned.in_pieces:
         fresh, whole = pieces.join(conn, fresh)
-    changes = decide(whole, _known(conn, concerned), new_id)
+    found = _known(conn, concerned)
+    changes = decide(whole, found, new_id)
     added = [given[key] for key in given if key in new_keys] if conn.dialect.name == "sqlite" else []
-    _write(conn, added, [_raw_row(heard) for heard in fresh if heard.raw], changes)
+    raw = [_raw_row(heard) for heard in fresh if heard.raw]
+    _write(conn, added, raw, changes, has_audiences=found.has_audiences)
     return answers, fresh, changes
 
 
@@ -98,10 +102,19 @@ def park(conn: sa.Connection, heard: Heard, reason: str) -> None:
     _write(conn, [], raw, changes)
 
 
-def _write(conn: sa.Connection, added: Collection[Row], raw: Collection[Row], changes: rows.Changes) -> None:
+def _write(
+    conn: sa.Connection,
+    added: Collection[Row],
+    raw: Collection[Row],
+    changes: rows.Changes,
+    *,
+    has_audiences: bool = False,
+) -> None:
+    stale, links = memberships.concerned(changes) if has_audiences else ((), ())
     _WRITES.run(
         conn, added, raw, changes.inbound, changes.ledger, changes.evidence, changes.consent.values(), changes.outbox,
         changes.guards.values(), changes.messages.values(), changes.receipts, changes.attributes.values(), changes.work,
+        stale, links,
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from app.events import (
     Status,
 )
 from app.record.facts import RESTORED
+from app.record.generations import FACT as AUDIENCES
 from app.record.moments import moment
 from app.record.sets import Look, Looks, Row
 from app.record.standings import ASKED, MARK, STANDINGS, standing, with_suppressed
@@ -44,7 +45,7 @@ _KNOWN = Looks(
     Look("f.name", "FROM given CROSS JOIN facts f WHERE f.name = c0", ("text",)),
 )
 #: what the last look asks for
-_FACTS: Sequence[Row] = ((RESTORED,),)
+_FACTS: Sequence[Row] = ((RESTORED,), (AUDIENCES,))
 
 
 class Concerned:
@@ -90,9 +91,9 @@ def read(conn: sa.Connection, concerned: Concerned) -> Known:
     """What the database holds about them now."""
     authors = [(address,) for address in concerned.authors]
     ownerless = [key[:2] for key in concerned.messages if not key[2]]
-    rows, guards, by_key, by_reference, by_id, mark, restored = _KNOWN.run(
+    rows, guards, by_key, by_reference, by_id, mark, facts = _KNOWN.run(
         conn, concerned.people, authors, concerned.messages, concerned.references, ownerless,
-        ASKED if concerned.people else (), _FACTS if concerned.people else (),
+        ASKED if concerned.people else (), _FACTS if concerned.people or concerned.messages else (),
     )  # fmt: skip
     standings = {(row[0], row[1]): standing(row) for row in rows}
     return Known(
@@ -101,7 +102,8 @@ def read(conn: sa.Connection, concerned: Concerned) -> Known:
         deliveries={_key(row): _delivery(row) for row in by_key},
         deliveries_by_reference={str(row[3]): (_key(row), _delivery(row)) for row in by_reference},
         deliveries_by_id=_alone((_key(row), _delivery(row)) for row in by_id),
-        restored=bool(restored),
+        restored=[RESTORED] in facts,
+        has_audiences=[AUDIENCES] in facts,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from app.events import EVERY_PROGRAM, NOBODY, Category, ConsentState, Standing, Status
-from app.record import keys
+from app.record import keys, memberships
 from app.record.ids import new_id
 from app.record.sets import Ask, Insert, Inserts
 from app.record.standings import MARK_SQL, Place, in_both, with_suppressed
@@ -263,6 +263,7 @@ def _add_messages(conn: sa.Connection, sent: Sequence[Outcome], marked: Mapping[
     # In one order for all nodes, and each key once: PostgreSQL refuses to touch a row twice.
     rows = {_message_key(o): _message_row(o, marked) for o in sent if o.row.id not in known}
     _MESSAGES.run(conn, [rows[key] for key in sorted(rows)])
+    memberships.link(conn, ((key[1], row[0]) for key, row in rows.items()))
 
 
 def _names(outcomes: Sequence[Outcome]) -> set[str]:

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from app.changes import AttributeRow
 from app.errors import BadInput
+from app.record import memberships
 from app.record.sets import Ask
 from app.record.standings import erased
 from app.record.tables import iso, profile_attributes
@@ -142,7 +143,9 @@ def put_many(conn: sa.Connection, rows: Iterable[tuple[str, str, str]], source: 
         chunk = sorted_rows[start : start + CHUNK]
         _refuse_erased(conn, {row[0] for row in chunk})
         changed += len(_PUT.run(conn, chunk))
-        _refuse_too_many(conn, {row[0] for row in chunk})
+        people = {row[0] for row in chunk}
+        _refuse_too_many(conn, people)
+        memberships.touch(conn, people)
     return changed
 
 
@@ -150,7 +153,9 @@ def drop_many(conn: sa.Connection, addresses: Collection[str], at: datetime) -> 
     """Delete all that was told of these people until `at`, before what replaces it is put; how many there were."""
     column = profile_attributes.c
     told_before = sa.and_(column.address.in_(addresses), column.updated_at <= at)
-    return conn.execute(profile_attributes.delete().where(told_before)).rowcount
+    count = conn.execute(profile_attributes.delete().where(told_before)).rowcount
+    memberships.touch(conn, addresses if count else ())
+    return count
 
 
 def check(name: str, value: str) -> None:
@@ -172,13 +177,16 @@ def forget(conn: sa.Connection, address: str, names: Collection[str] | None = No
     here = profile_attributes.c.address == address
     if names is not None:
         here = sa.and_(here, profile_attributes.c.name.in_(names))
-    return conn.execute(profile_attributes.delete().where(here)).rowcount
+    count = conn.execute(profile_attributes.delete().where(here)).rowcount
+    memberships.touch(conn, [address] if count else ())
+    return count
 
 
 def _drop(conn: sa.Connection, address: str, at: datetime, keep: Collection[str]) -> None:
     column = profile_attributes.c
     told_before = sa.and_(column.address == address, column.updated_at <= at, column.name.not_in(keep))
-    conn.execute(profile_attributes.delete().where(told_before))
+    if conn.execute(profile_attributes.delete().where(told_before)).rowcount:
+        memberships.touch(conn, [address])
 
 
 def _refuse_erased(conn: sa.Connection, addresses: Collection[str]) -> None:

@@ -1,14 +1,15 @@
 """What is registered beside credentials, webhooks and replies, whatever its kind: one table, secrets encrypted."""
 
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 from pydantic import ValidationError
 
+from app.audience import Audience
 from app.errors import BadInput
-from app.record import tables
+from app.record import generations, tables
 from app.record.registered import UNUSABLE, Outcome, fields_of, lock, raised
 from app.record.vault import Vault, joined, split
 from app.registration import KINDS, Kind, Registrations
@@ -47,6 +48,8 @@ def save(conn: sa.Connection, vault: Vault, kind: Kind, model: Any, now: datetim
         conn.execute(table.insert(), {"kind": kind.name, "name": model.name, "created_at": now, **values})
     else:
         conn.execute(table.update().where(its), values)
+    if kind.model is Audience:
+        generations.follow(conn, left=_count(conn, kind), added=True, now=now)
     return raised(conn, "changed" if row else "created")
 
 
@@ -57,8 +60,15 @@ def delete(conn: sa.Connection, kind: Kind, name: str, *, check: Callable[[], No
         check()
     gone = conn.execute(tables.registrations.delete().where(_its(kind, name))).rowcount > 0
     if gone:
+        if kind.model is Audience:
+            generations.follow(conn, left=_count(conn, kind), added=False, now=datetime.now(UTC))
         raised(conn, "changed")
     return gone
+
+
+def _count(conn: sa.Connection, kind: Kind) -> int:
+    here = tables.registrations.c.kind == kind.name
+    return conn.execute(sa.select(sa.func.count()).select_from(tables.registrations).where(here)).scalar_one()
 
 
 def _its(kind: Kind, name: str) -> "sa.ColumnElement[bool]":

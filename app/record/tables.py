@@ -540,11 +540,13 @@ identities = _table(
     _moment("linked_at"),
 )
 
-#: the audiences of everybody who is in one: their names, joined with blanks and with one at each end
+#: the audiences of everybody of whom something is recorded: their names, joined with blanks and with one at each end
 memberships = _table(
     "memberships",
     _text("address", primary_key=True),
     _text("audiences"),
+    #: of the conditions that they were worked out from; see `generations`
+    sa.Column("generation", sa.BigInteger, nullable=False),
     _moment("computed_at"),
 )
 
@@ -552,5 +554,13 @@ memberships = _table(
 stale_memberships = _table(
     "stale_memberships",
     _text("address", primary_key=True),
-    _moment("since"),
+    #: another one each time that something about the person changes
+    sa.Column("mark", sa.BigInteger, nullable=False),
+)
+
+#: which messages somebody was sent; kept only while there are audiences, for it costs at each message
+person_messages = _table(
+    "person_messages",
+    _text("address", primary_key=True),
+    sa.Column("message_id", sa.BigInteger, primary_key=True, autoincrement=False),
 )

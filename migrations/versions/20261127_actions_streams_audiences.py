@@ -101,20 +101,27 @@ def upgrade() -> None:
         "memberships",
         text("address"),
         text("audiences"),
+        sa.Column("generation", sa.BigInteger(), nullable=False),
         sa.Column("computed_at", MOMENT, nullable=False),
         sa.PrimaryKeyConstraint("address", name="pk_memberships"),
     )
     op.create_table(
         "stale_memberships",
         text("address"),
-        sa.Column("since", MOMENT, nullable=False),
+        sa.Column("mark", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("address", name="pk_stale_memberships"),
+    )
+    op.create_table(
+        "person_messages",
+        text("address"),
+        sa.Column("message_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("address", "message_id", name="pk_person_messages"),
     )
 
 
 def downgrade() -> None:
     for table in (
-        "stale_memberships", "memberships", "identities", "stream_refusals", "stream_positions", "document_runs",
+        "person_messages", "stale_memberships", "memberships", "identities", "stream_refusals", "stream_positions", "document_runs",
         "action_calls", "registrations",
     ):  # fmt: skip
         op.drop_table(table)
