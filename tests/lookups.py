@@ -1,11 +1,13 @@
 """What tests of look-ups register: two destinations of one datastream, with the ids of the vendor's document."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from app.record.tables import memberships
+from app.record import generations
+
 from tests.serving import Answer, Served
 
 STREAM = "7b1e4d3a-5a5f-4d0e-9a37-1f0c2a9f0f11"
@@ -81,13 +83,15 @@ def is_in(served: Served, address: str, *audiences: str) -> None:
     """From now on this subscriber is in these audiences."""
     put = {"attributes": {"in": " ".join(audiences)}}
     assert served.ask("PATCH", f"/v1/profiles/{address}", put).status == 200
+    gathered(served)
+
+
+def gathered(served: Served) -> None:
+    """Until it is known of everybody in which audiences they are."""
 
     def act(conn: sa.Connection) -> None:
-        from datetime import UTC, datetime
-
-        conn.execute(memberships.delete().where(memberships.c.address == address))
-        row = {"address": address, "audiences": f" {' '.join(audiences)} ", "computed_at": datetime.now(UTC)}
-        conn.execute(memberships.insert(), row)
+        if (found := generations.read(conn)) and not found.gathered:
+            generations.put(conn, found._replace(gathered=True), datetime.now(UTC))
 
     served.write(act)
 

@@ -1,6 +1,6 @@
 """The registered datastreams with their destinations, made ready once, so that a look-up only picks its pieces."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -27,17 +27,17 @@ class ReadyDestination(NamedTuple):
     head: bytes
     """`{"type":"profileLookup","destinationId":"…","alias":"…"`"""
     segments: Sequence[tuple[str, bytes]]
-    """(` name `, `{"id":"…"}`) of each audience, in the destination's order."""
+    """(name, `{"id":"…"}`) of each audience, in the destination's order."""
     attributes: Sequence[str]
     """Those that may leave."""
     marketing_actions: Sequence[str]
 
-    def told(self, audiences: str, attributes: Mapping[str, str]) -> bytes:
+    def told(self, audiences: Collection[str], attributes: Mapping[str, str]) -> bytes:
         """The destination as it is told of somebody in these audiences."""
         own = {name: {"value": attributes[name]} for name in self.attributes if name in attributes}
         shown = b',"attributes":' + orjson.dumps(own) if own else b""
         inside = b",".join(piece for name, piece in self.segments if name in audiences)
-        return b"%b%b,%b[%b]}" % (self.head, shown, b'"segments":', inside)
+        return b'%b%b,"segments":[%b]}' % (self.head, shown, inside)
 
 
 class ReadyDatastream:
@@ -60,12 +60,12 @@ class ReadyDatastream:
         excludes = self._governance.excludes
         return frozenset(each.name for each in self._destinations if excludes(each.marketing_actions, fields) is None)
 
-    def told(self, audiences: str, allowed: frozenset[str] | None, attributes: Mapping[str, str]) -> bytes:
+    def told(self, audiences: Collection[str], allowed: frozenset[str] | None, attributes: Mapping[str, str]) -> bytes:
         """The payload of `activation:pull`, a JSON list. `allowed`: None is all of them."""
         chosen = (each for each in self._destinations if allowed is None or each.name in allowed)
         return b"[%b]" % b",".join(each.told(audiences, attributes) for each in chosen)
 
-    def _pull(self, audiences: str, allowed: frozenset[str] | None) -> bytes:
+    def _pull(self, audiences: tuple[str, ...], allowed: frozenset[str] | None) -> bytes:
         return self.told(audiences, allowed, {})
 
 
@@ -105,7 +105,7 @@ def _destination(each: Destination, audiences: Mapping[str, Audience], governanc
     return ReadyDestination(
         each.name,
         head,
-        tuple((f" {audience.name} ", orjson.dumps({"id": audience.segment_id})) for audience in known),
+        tuple((audience.name, orjson.dumps({"id": audience.segment_id})) for audience in known),
         tuple(name for name in each.attributes if f"profile.{name}" not in denied),
         each.marketing_actions,
     )

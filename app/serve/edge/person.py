@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.errors import StoreUnavailable
-from app.record import identities, lookups, profiles
-from app.record.lookups import NOBODY, Found, Whose
+from app.interpret import audiences
+from app.record import identities, memberships, profiles
 from app.serve import consent
 from app.serve.consent import Consent
-from app.serve.edge.asking import Asked
 from app.serve.edge.datastreams import Fields, ReadyDatastream
 from app.serve.edge.gathering import Gathering
 from app.serve.parts import Parts
@@ -20,19 +19,36 @@ Place = tuple[str, str]
 """(program, address)."""
 
 
+class Found(NamedTuple):
+    """Who it is."""
+
+    address: str
+    """The subscriber; empty: a browser that is nobody's."""
+    audiences: tuple[str, ...]
+
+
+NOBODY = Found("", ())
+
+
 class People:
     """The questions. They raise StoreUnavailable, or a 503 Problem, where the database cannot be asked."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._work_out = partial(audiences.work_out, unknown_consent=parts.settings.unknown_consent)
         limit = parts.settings.queue_limit
-        self._found = Gathering(self._look, limit)
+        self._browsers = Gathering(self._look_browsers, limit)
+        self._people = Gathering(self._look_people, limit)
         self._consents = Gathering(self._look_consents, limit)
         self._attributes = Gathering(self._look_attributes, limit)
 
-    async def found(self, asked: Asked) -> Found:
-        """Who it is, and in which audiences."""
-        return await self._found.of(Whose(asked.ecid, asked.address)) or NOBODY
+    async def of_browser(self, ecid: str) -> Found:
+        """The subscriber that it is linked to, and their audiences."""
+        return await self._browsers.of(ecid) or NOBODY
+
+    async def of_person(self, address: str) -> Found:
+        """The subscriber of this address."""
+        return Found(address, await self._people.of(address) or ())
 
     async def attributes(self, address: str) -> Mapping[str, str]:
         """The person's attributes."""
@@ -44,15 +60,27 @@ class People:
         standing = (await self._consents.of((datastream.program, address))) if address else None
         return datastream.allowed(fields(standing, await self.attributes(address) if address else {}))
 
-    async def link(self, asked: Asked) -> bool:
+    async def link(self, ecid: str, address: str) -> bool:
         """Have the browser be the person's. False for a person who was erased."""
-        act = partial(identities.link, ecid=asked.ecid, address=asked.address, now=datetime.now(UTC))
+        if (await self.of_browser(ecid)).address == address:
+            return True
+        act = partial(identities.link, ecid=ecid, address=address, now=datetime.now(UTC))
         return await self._parts.writer.run(act)
 
-    async def _look(self, asked: list[Whose]) -> Mapping[Whose, Found]:
+    async def _look_browsers(self, asked: list[str]) -> Mapping[str, Found]:
+        self._require_database()
+        look = partial(memberships.of_browsers, ecids=set(asked), work_out=self._work_out)
+        found = await self._parts.database.read(look)
+        return {ecid: Found(*each) for ecid, each in found.items()}
+
+    async def _look_people(self, asked: list[str]) -> Mapping[str, tuple[str, ...]]:
+        self._require_database()
+        look = partial(memberships.of_people, addresses=set(asked), work_out=self._work_out)
+        return await self._parts.database.read(look)
+
+    def _require_database(self) -> None:
         if self._parts.intake.away_since:
             raise StoreUnavailable("The database cannot be reached at the moment; try again.")
-        return await self._parts.database.read(partial(lookups.look, asked=asked))
 
     async def _look_attributes(self, asked: list[str]) -> Mapping[str, Mapping[str, str]]:
         return await self._parts.database.read(partial(profiles.read, addresses=asked))
