@@ -141,6 +141,8 @@ def files(served: Served) -> bytes:
 
 def live_through_everything(served: Served, provider: FakeProvider) -> None:
     """Bob leaves a trace in every table that there is."""
+    audience = {"name": "named", "condition": "$exists(profile.firstName)"}
+    assert served.ask("POST", "/v1/audiences", audience).status == 201
     vonage = {"name": "vonage", "provider": "vonage", "type": "inbound", "scheme": {"type": "token"}}
     assert served.ask("POST", "/v1/webhooks", vonage).status == 201
     tell(served, said("my doctor says I am ill"))
@@ -151,6 +153,8 @@ def live_through_everything(served: Served, provider: FakeProvider) -> None:
     tell(served, said("a broken id of Bob's") | {"messageId": "M" * 700}, said("Hello", ALICE))
     assert served.ask("POST", door(served), {"unheard": [{"f": BOB[1:]}, {"f": ALICE[1:]}]}, token=None).status == 200
     assert served.ask("GET", door(served, "vonage") + PART, token=None).status == 200
+    linked = {"ecid": "77", "address": BOB, "linked_at": datetime.now(UTC)}
+    served.write(lambda conn: conn.execute(tables.identities.insert(), linked))
     attributes = {"attributes": {"firstName": "Robert"}, "source": "crm"}
     assert served.ask("PUT", f"/v1/profiles/{BOB}", attributes).status == 200
     refusal = (
@@ -186,7 +190,7 @@ def test_after_an_erasure_nothing_of_the_person_is_left(database_url: str, provi
         assert rows(served, tables.messages.c.recipient) == [(ALICE,), (ALICE,)]  # X2, and what she was answered
         assert {name for name, count in counts.items() if count} == {
             "suppressed", "consent", "evidence", "inbound", "parts", "replies", "messages", "receipts", "attributes",
-            "guards", "requests", "struck", "work_list", "refused", "keys",
+            "guards", "requests", "struck", "work_list", "refused", "keys", "audiences", "browsers",
         }  # fmt: skip
         assert standing(served) == GONE
         ((person, actor, reason),) = rows(

@@ -192,11 +192,16 @@ def test_messages_of_other_systems_and_the_profile_belong_to_it_and_other_people
     text(story, "STOP", number=2, address=ALICE)
     row = {"address": BOB, "name": "city", "value": "Berne", "source": "import", "updated_at": datetime.now(UTC)}
     story.write(lambda conn: conn.execute(sa.insert(tables.profile_attributes), [row]))
+    linked = {"ecid": "77", "address": BOB, "linked_at": datetime(2026, 11, 22, 12, 0, tzinfo=UTC)}
+    story.write(lambda conn: conn.execute(tables.identities.insert(), linked))
+    member = {"address": BOB, "audiences": " loyal ", "generation": 1, "computed_at": linked["linked_at"]}
+    story.write(lambda conn: conn.execute(tables.memberships.insert(), member))
 
     found = evidence(story)
 
     assert sorted(message["provider_id"] for message in found["messages"]) == ["SM1", "other"]
     assert [(each["name"], each["value"]) for each in found["profile"]] == [("city", "Berne")]
+    assert (found["audiences"], found["browsers"]) == (["loyal"], [{"ecid": "77", "linked_at": "2026-11-22T12:00:00Z"}])
     assert ALICE not in json.dumps(found)
 
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from app.changes import AttributeRow, EvidenceRow, InboundRow, LedgerRow, MessageRow, ReceiptRow
 from app.events import EVERY_PROGRAM, Standing
-from app.record import queries, seals, tables
+from app.record import memberships, queries, seals, tables
 from app.record.ids import first_id_at
 from app.record.queries import Decision, Delivered, StoredRequest
 from app.record.seals import Seal
@@ -68,6 +68,10 @@ class Dossier(NamedTuple):
     messages: list[Delivered]
     """Those that we sent, and those of other systems of which receipts told."""
     attributes: list[AttributeRow]
+    audiences: list[str]
+    """Those that they were in when that was last worked out."""
+    browsers: dict[str, datetime]
+    """Browsers that were linked to them, and since when."""
     requests: list[StoredRequest]
     """The raw requests of all this, as far as they are still kept."""
     head: Seal | None
@@ -91,6 +95,8 @@ def read(conn: sa.Connection, address: str, program: str | None = None) -> Dossi
         replies=replies,
         messages=messages,
         attributes=_attributes(conn, address),
+        audiences=memberships.stored(conn, address),
+        browsers=memberships.browsers(conn, address),
         requests=_requests(conn, _raw_ids(conn, decisions, inbound, messages)),
         head=seals.latest(conn),
     )

@@ -29,13 +29,17 @@ from app.record.tables import (
     decided_parts,
     erasures,
     evidence,
+    identities,
     inbound_messages,
     inbound_parts,
+    memberships,
     outbox,
+    person_messages,
     profile_attributes,
     raw_requests,
     receipts,
     reply_guard,
+    stale_memberships,
     suppressions,
 )
 from app.record.traces import Traces
@@ -97,6 +101,8 @@ _AT_ONCE: dict[str, tuple[tuple[sa.Table, "sa.ColumnElement[bool] | sa.TextClaus
     "replies": ((outbox, _WAITING),),
     "parts": ((inbound_parts, sa.true()), (decided_parts, sa.true())),
     "guards": ((reply_guard, sa.true()),),
+    "audiences": tuple((each, sa.true()) for each in (memberships, stale_memberships, person_messages)),
+    "browsers": ((identities, sa.true()),),
 }
 
 

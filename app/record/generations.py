@@ -93,10 +93,15 @@ def renew(conn: sa.Connection, now: datetime, *, unknown_consent: str | None = N
         known = before._replace(unknown_consent=unknown_consent)
         put(conn, _anew(known, now, invalid=True) if before.unknown_consent else known, now)
         return True
-    if before.due > iso(now):
+    if not is_due(before, now):
         return False
     put(conn, _anew(before, now, invalid=False), now)
     return True
+
+
+def is_due(generation: Generation, now: datetime) -> bool:
+    """Whether its day is over."""
+    return generation.due <= iso(now)
 
 
 def _anew(before: Generation, now: datetime, *, invalid: bool) -> Generation:

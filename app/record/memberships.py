@@ -20,7 +20,7 @@ from app.record.facts import RESTORED
 from app.record.generations import FACT, Generation
 from app.record.ids import new_id
 from app.record.sets import Ask, Insert, Inserts, Look, Looks, Row
-from app.record.tables import iso, memberships
+from app.record.tables import identities, iso, memberships, person_messages
 
 _FACTS: Sequence[Row] = ((FACT,), (RESTORED,))
 _STATE = Look("f.name, f.value", "FROM given CROSS JOIN facts f WHERE f.name = c0", ("text",))
@@ -87,6 +87,19 @@ def _is_ready(row: Row, generation: Generation, state: Mapping[str, str]) -> boo
 
 def _on_the_spot(conn: sa.Connection, addresses: Sequence[str], work_out: WorkOut) -> dict[str, tuple[str, ...]]:
     return dict(zip(addresses, work_out(conditions(conn), portraits.read(conn, addresses)), strict=True))
+
+
+def stored(conn: sa.Connection, address: str) -> list[str]:
+    """The audiences that a person was in when they were last worked out."""
+    query = sa.select(memberships.c.audiences).where(memberships.c.address == address)
+    return (conn.execute(query).scalar() or "").split()
+
+
+def browsers(conn: sa.Connection, address: str) -> dict[str, datetime]:
+    """The browsers that are linked to a person, and since when."""
+    column = identities.c
+    query = sa.select(column.ecid, column.linked_at).where(column.address == address).order_by(column.linked_at)
+    return {row.ecid: row.linked_at for row in conn.execute(query)}
 
 
 def conditions(conn: sa.Connection) -> dict[str, str]:
@@ -166,6 +179,8 @@ def worked_out(conn: sa.Connection, people: Sequence[tuple[str, int]], work_out:
     if generation is None or not people:
         return []
     known = portraits.read(conn, [address for address, _ in people])
+    if known[0].withheld:  # what is recorded may be too old to say; look-ups work out on the spot until it is compared
+        return []
     found = work_out(conditions(conn), known)
     return [
         _worked(portrait, audiences, generation.current, mark)
@@ -185,8 +200,8 @@ def store(conn: sa.Connection, rows: Sequence[Worked], now: datetime) -> int:
     kept = [row for row in mine if row.audiences is not None]
     _STORE.run(conn, [(row.address, _joined(row.audiences or ()), row.generation, iso(now)) for row in kept])
     gone = [row.address for row in mine if row.audiences is None]
-    if gone:
-        conn.execute(memberships.delete().where(memberships.c.address.in_(gone)))
+    for table in (memberships, person_messages) if gone else ():
+        conn.execute(table.delete().where(table.c.address.in_(gone)))
     return len(mine)
 
 

@@ -29,6 +29,8 @@ _NAMES = {
     "receipts": "receipts",
     "attributes": "attributes",
     "guards": "reply guards",
+    "audiences": "rows kept for audiences",
+    "browsers": "linked browsers",
     "requests": "raw requests, to be emptied",
     "struck": "raw requests not understood, number struck out",
     "work_list": "entries of the work list",

@@ -46,6 +46,8 @@ class Erased:
     receipts: int
     attributes: int
     guards: int
+    audiences: Annotated[int, Field(description="What was kept to know which audiences they are in.")]
+    browsers: Annotated[int, Field(description="Browsers that were linked to them.")]
     requests: Annotated[int, Field(description="Raw requests that were emptied.")]
     struck: Annotated[
         int, Field(description="Raw requests not understood so far, in which the number alone was struck out.")

@@ -95,6 +95,13 @@ class ProfileValue(BaseModel):
     updated_at: datetime
 
 
+class Browser(BaseModel):
+    """A browser that was linked to the person."""
+
+    ecid: str
+    linked_at: datetime
+
+
 class PersonEvidence(BaseModel):
     """Everything known about a person. Each list is in the order of time, oldest first."""
 
@@ -109,6 +116,8 @@ class PersonEvidence(BaseModel):
     replies: list[OurReply]
     messages: list[Message]
     profile: list[ProfileValue]
+    audiences: list[str] = Field(description="Those that they were in when that was last worked out.")
+    browsers: list[Browser]
     lists: list[Lists]
     requests: list[RawRequest] = Field(
         description="As they came, stripped of credentials, as far as they are still kept. One may tell of others too."
@@ -117,7 +126,8 @@ class PersonEvidence(BaseModel):
     @property
     def is_empty(self) -> bool:
         """Whether nothing is known."""
-        return not (self.consent or self.events or self.inbound or self.replies or self.messages or self.profile)
+        said = self.consent or self.events or self.inbound or self.replies or self.messages
+        return not (said or self.profile or self.audiences or self.browsers)
 
 
 class EvidenceParams(PersonParams):
@@ -152,6 +162,8 @@ def evidence(address: str, program: str | None, found: Dossier) -> PersonEvidenc
         replies=replies,
         messages=[message_of(each) for each in found.messages],
         profile=[ProfileValue.model_validate(row._asdict()) for row in found.attributes],
+        audiences=found.audiences,
+        browsers=[Browser(ecid=ecid, linked_at=at) for ecid, at in found.browsers.items()],
         lists=[_lists(each) for each in found.lists.values()],
         requests=[raw_request(each) for each in found.requests],
     )

@@ -47,6 +47,7 @@ def page(found: PersonEvidence) -> str:
         _section("Opt-outs", _opt_outs(found)),
         _section("What happened", _timeline(found)),
         _section("Profile", _profile(found)),
+        _section("Audiences", _audiences(found)),
         _section("The lists they were judged by", "".join(map(_list, found.lists))),
         _section("Raw requests", _requests(found.requests)),
         _section("How to check this", _proof(found)),
@@ -128,6 +129,12 @@ def _happened(each: Happened) -> str:
 def _profile(found: PersonEvidence) -> str:
     rows = [(shown(a.name), said(a.value), shown(a.source), moment(a.updated_at)) for a in found.profile]
     return _table(("name", "value", "from", "since"), rows) if rows else ""
+
+
+def _audiences(found: PersonEvidence) -> str:
+    told = f"<p>{shown(', '.join(found.audiences))}</p>" if found.audiences else ""
+    rows = [(shown(browser.ecid), moment(browser.linked_at)) for browser in found.browsers]
+    return told + (_table(("linked browser", "since"), rows) if rows else "")
 
 
 def _list(lists: Lists) -> str:
