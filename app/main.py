@@ -44,6 +44,7 @@ from app.serve.edge.door import LookupDoor
 from app.serve.metrics import count_events
 from app.serve.parts import Parts
 from app.serve.takeover import hire, take_over, take_over_last_known
+from app.serve.upkeep import Upkeep
 from app.server import Server, until_told
 from app.settings import CONFIG_DIR, Settings
 from app.switchboard import Switchboard, policy
@@ -101,15 +102,19 @@ def create_app(settings: Settings, *, send: bool = True, watch: bool = False) ->
     lookups = LookupDoor(parts)
     parts.followers.append(lookups.follow)
     app.state.parts = parts
+    app.state.upkeep = Upkeep(parts)
     app.middleware_stack = door.before(lookups.before(app.build_middleware_stack()))
     return app
 
 
 @asynccontextmanager
 async def _lifespan(
-    _app: Starlette, parts: Parts, quarantine: Quarantine, access_log: AccessLog, watch: bool
+    app: Starlette, parts: Parts, quarantine: Quarantine, access_log: AccessLog, watch: bool
 ) -> AsyncIterator[None]:
-    chores = (keep_refusals(parts, quarantine), forget_what_is_old(parts), decide_incomplete(parts), seal_ledger(parts))
+    chores = (
+        keep_refusals(parts, quarantine), forget_what_is_old(parts), decide_incomplete(parts), seal_ledger(parts),
+        app.state.upkeep.run(),
+    )  # fmt: skip
     async with _running(parts, *chores):
         if watch:
             parts.writer.listen(demo_provider.tell)

@@ -1,13 +1,11 @@
 """What tests of look-ups register: two destinations of one datastream, with the ids of the vendor's document."""
 
 import json
-from datetime import UTC, datetime
+import time
+from collections.abc import Callable
 from typing import Any
 
-import sqlalchemy as sa
-
 from app.record import generations
-
 from tests.serving import Answer, Served
 
 STREAM = "7b1e4d3a-5a5f-4d0e-9a37-1f0c2a9f0f11"
@@ -83,17 +81,16 @@ def is_in(served: Served, address: str, *audiences: str) -> None:
     """From now on this subscriber is in these audiences."""
     put = {"attributes": {"in": " ".join(audiences)}}
     assert served.ask("PATCH", f"/v1/profiles/{address}", put).status == 200
-    gathered(served)
+    assert until(lambda: (found := served.parts.database.read_now(generations.read)) is None or found.gathered)
 
 
-def gathered(served: Served) -> None:
-    """Until it is known of everybody in which audiences they are."""
-
-    def act(conn: sa.Connection) -> None:
-        if (found := generations.read(conn)) and not found.gathered:
-            generations.put(conn, found._replace(gathered=True), datetime.now(UTC))
-
-    served.write(act)
+def until(what: Callable[[], bool]) -> bool:
+    """Whether it happens within ten seconds."""
+    for _ in range(1_000):
+        if what():
+            return True
+        time.sleep(0.01)
+    return False
 
 
 def page(

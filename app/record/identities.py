@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from app.record import keys
 from app.record.sets import Ask
 from app.record.standings import erased
-from app.record.tables import identities, iso
+from app.record.tables import iso
 
 _LINK = Ask(
     "INSERT INTO identities (ecid, address, linked_at) SELECT c0, c1, c2 FROM given WHERE true "
@@ -27,10 +27,3 @@ def link(conn: sa.Connection, ecid: str, address: str, now: datetime) -> bool:
         return False
     _LINK.run(conn, [(ecid, address, iso(now))])
     return True
-
-
-def of_person(conn: sa.Connection, address: str) -> dict[str, datetime]:
-    """The browsers of this subscriber, and since when."""
-    column = identities.c
-    rows = conn.execute(sa.select(column.ecid, column.linked_at).where(column.address == address).order_by(column.ecid))
-    return {row.ecid: row.linked_at for row in rows}

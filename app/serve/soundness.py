@@ -10,6 +10,7 @@ from typing import NamedTuple
 from app.record.registry import Registered
 from app.registration import Registrations
 from app.reply import Reply
+from app.serve import destinations
 from app.webhook import Webhook
 
 
@@ -28,7 +29,7 @@ def whole(registered: Registered) -> Whole:
 
 
 #: each gives one sentence per fault; the sentences name whose fault it is, and the mend
-CHECKS: Sequence[Callable[[Whole], Iterator[str]]] = ()
+CHECKS: Sequence[Callable[[Whole], Iterator[str]]] = (lambda found: destinations.faults(found.others),)
 
 
 def faults_of(found: Whole) -> list[str]:

@@ -7,13 +7,13 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from app.errors import StoreUnavailable
-from app.interpret import audiences
 from app.record import identities, memberships, profiles
 from app.serve import consent
 from app.serve.consent import Consent
 from app.serve.edge.datastreams import Fields, ReadyDatastream
 from app.serve.edge.gathering import Gathering
 from app.serve.parts import Parts
+from app.serve.upkeep import work_out
 
 Place = tuple[str, str]
 """(program, address)."""
@@ -35,7 +35,7 @@ class People:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._work_out = partial(audiences.work_out, unknown_consent=parts.settings.unknown_consent)
+        self._work_out = work_out(parts.settings)
         limit = parts.settings.queue_limit
         self._browsers = Gathering(self._look_browsers, limit)
         self._people = Gathering(self._look_people, limit)
