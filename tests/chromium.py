@@ -24,6 +24,8 @@ from tests.certificates import authority
 
 #: set, a machine without Chromium or the SDK fails the tests instead of leaving them out
 REQUIRED = "TEXTBACK_REQUIRE_BROWSER"
+#: seconds that a test may take with it
+_PATIENCE = 120.0
 _FLAGS = (
     "--headless=new", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
@@ -109,12 +111,16 @@ def browsing(hosts: Mapping[str, int]) -> Iterator[Browser]:
         )  # fmt: skip
         os.close(their_in)
         os.close(their_out)
+        # a browser that hangs is ended, so that reading from it ends too
+        watch = threading.Timer(_PATIENCE, process.kill)
+        watch.start()
         try:
             browser = Browser(ask, hear)
             yield browser
             browser.close()
             process.wait(20)
         finally:
+            watch.cancel()
             if process.poll() is None:
                 process.kill()
                 process.wait(20)

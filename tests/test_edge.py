@@ -322,10 +322,10 @@ def test_a_denied_attribute_is_told_to_nobody() -> None:
     assert "attributes" not in told(denies, labels=(C4,))[0]
 
 
-@pytest.mark.parametrize("kind", ["labels", "policy"])
-def test_while_a_label_or_policy_cannot_be_read_no_destination_is_told(kind: str) -> None:
-    assert len(told()) == 1
-    assert told(broken=(kind, "lost")) == []
+def test_what_cannot_be_read_forbids() -> None:
+    assert told(broken=("policy", "lost")) == []
+    assert "attributes" in told(broken=("labels", "profile.city"))[0]
+    assert "attributes" not in told(broken=("labels", "profile.tier"))[0]
 
 
 def test_a_policy_without_marketing_actions_is_about_every_destination() -> None:

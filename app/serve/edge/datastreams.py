@@ -5,15 +5,11 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
-import structlog
 
 from app.audience import Audience, Datastream, Destination
-from app.interpret.governance import Governance
-from app.policy import Policy
+from app.interpret.governance import Governance, governed_by
 from app.registration import Registrations
 from app.serve.edge.identity import cookie_name
-
-_log = structlog.get_logger("edge")
 
 #: sets of audiences whose answer is kept ready, of one datastream; each is about a kilobyte
 _KEPT_READY = 4_096
@@ -70,32 +66,17 @@ class ReadyDatastream:
 
 
 def ready(others: Registrations) -> dict[str, ReadyDatastream]:
-    """All of them by name. Raises BadInput for a policy that is no JSONata.
-
-    While a label or policy cannot be read, no destination is told: nobody can say what it forbids.
-    """
-    governance = Governance(others.labels.values(), others.policies.values())
-    unread = sorted(name for kind, name in others.broken if kind in ("labels", "policy"))
-    if unread:
-        _log.error("labels or policies cannot be read, so look-ups tell of no destination", names=unread)
-    told = () if unread else tuple(others.destinations.values())
-    return {
-        name: _datastream(each, [one for one in told if one.datastream == name], others, governance)
-        for name, each in others.datastreams.items()
-    }
+    """All of them by name."""
+    governance = governed_by(others)
+    return {name: _datastream(each, others, governance) for name, each in others.datastreams.items()}
 
 
-def _datastream(
-    datastream: Datastream, told: Sequence[Destination], others: Registrations, governance: Governance
-) -> ReadyDatastream:
-    destinations = tuple(_destination(each, others.audiences, governance) for each in told)
-    governs = any(_is_about(policy, each) for policy in others.policies.values() if policy.require for each in told)
+def _datastream(datastream: Datastream, others: Registrations, governance: Governance) -> ReadyDatastream:
+    its = [each for each in others.destinations.values() if each.datastream == datastream.name]
+    destinations = [_destination(each, others.audiences, governance) for each in its]
+    # whatever it says: a policy that says anything is about this destination
+    governs = any(True for each in its for _ in governance.verdicts(each.marketing_actions, {}))
     return ReadyDatastream(datastream, destinations, governance, governs=governs)
-
-
-def _is_about(policy: Policy, destination: Destination) -> bool:
-    about = policy.marketing_actions
-    return not about or not set(about).isdisjoint(destination.marketing_actions)
 
 
 def _destination(each: Destination, audiences: Mapping[str, Audience], governance: Governance) -> ReadyDestination:
