@@ -16,6 +16,7 @@ from app.serve.apply import Applied, Catalogue
 from app.serve.apply import apply as apply_to
 from app.serve.apply_file import ApplyFile, read_file
 from app.serve.checkup import checkup
+from app.serve.commands_audiences import audiences, lookup
 from app.serve.commands_backup import backup, restore
 from app.serve.commands_consent import consent
 from app.serve.commands_dead_letters import dead_letters
@@ -51,6 +52,7 @@ def cli() -> None:
 for command in (
     consent, subscribers, token, providers, verify, decode, explain_text, doctor, replay_requests, ledger, evidence,
     erase_person, dead_letters, spool, backup, restore, compare_lists,
+    audiences, lookup,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -153,7 +153,7 @@ def test_the_commands_are_those_that_were_promised() -> None:
         "consent", "consent get", "consent set", "consent import", "consent export",
         "profiles", "profiles get", "profiles set", "profiles import", "profiles export",
         "providers", "verify", "decode", "ledger", "ledger verify", "ledger head", "evidence",
-        "backup", "restore", "drift", "spool", "spool list", "spool retry", "spool drop", "erase",
+        "backup", "restore", "drift", "audiences", "audiences list", "audiences try", "lookup", "spool", "spool list", "spool retry", "spool drop", "erase",
         "token", "token create", "token list", "token revoke",
         "dead-letters", "dead-letters list", "dead-letters replay", "dead-letters resolve",
     }  # fmt: skip

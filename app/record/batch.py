@@ -71,11 +71,10 @@ def write(
     whole = fresh
     if concerned.in_pieces:
         fresh, whole = pieces.join(conn, fresh)
-    found = _known(conn, concerned)
-    changes = decide(whole, found, new_id)
+    changes = decide(whole, _known(conn, concerned), new_id)
     added = [given[key] for key in given if key in new_keys] if conn.dialect.name == "sqlite" else []
     raw = [_raw_row(heard) for heard in fresh if heard.raw]
-    _write(conn, added, raw, changes, has_audiences=found.has_audiences)
+    _write(conn, added, raw, changes, has_audiences=concerned.has_audiences)
     return answers, fresh, changes
 
 

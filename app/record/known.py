@@ -57,6 +57,8 @@ class Concerned:
         self.messages: dict[MessageKey, None] = {}
         self.references: dict[tuple[int, str], None] = {}
         self.in_pieces = False
+        #: told by `read`: there are audiences, and somebody wants to know whose data changes (see `memberships`)
+        self.has_audiences = False
         for heard in heards:
             for event in heard.events:
                 if isinstance(event, Receipt):
@@ -95,6 +97,7 @@ def read(conn: sa.Connection, concerned: Concerned) -> Known:
         conn, concerned.people, authors, concerned.messages, concerned.references, ownerless,
         ASKED if concerned.people else (), _FACTS if concerned.people or concerned.messages else (),
     )  # fmt: skip
+    concerned.has_audiences = [AUDIENCES] in facts
     standings = {(row[0], row[1]): standing(row) for row in rows}
     return Known(
         standings=with_suppressed(conn, mark[0][0], concerned.people, standings) if mark else standings,
@@ -103,7 +106,6 @@ def read(conn: sa.Connection, concerned: Concerned) -> Known:
         deliveries_by_reference={str(row[3]): (_key(row), _delivery(row)) for row in by_reference},
         deliveries_by_id=_alone((_key(row), _delivery(row)) for row in by_id),
         restored=[RESTORED] in facts,
-        has_audiences=[AUDIENCES] in facts,
     )
 
 

@@ -102,10 +102,17 @@ def browsers(conn: sa.Connection, address: str) -> dict[str, datetime]:
     return {row.ecid: row.linked_at for row in conn.execute(query)}
 
 
+def is_ready(conn: sa.Connection, address: str) -> bool:
+    """Whether a look-up of this person is answered from what is stored."""
+    rows, facts = _OF_PEOPLE.run(conn, [(address,)], _FACTS)
+    state = {row[0]: row[1] for row in facts}
+    return FACT in state and _is_ready(rows[0], generations.opened(state[FACT]), state)
+
+
 def conditions(conn: sa.Connection) -> dict[str, str]:
     """The condition of each audience, by name."""
     rows = conn.execute(_CONDITIONS).all()
-    return {row.name: orjson.loads(row.settings)["condition"] for row in rows}
+    return {row.name: orjson.loads(row.settings).get("condition", "false") for row in rows}
 
 
 _CONDITIONS = sa.text("SELECT name, settings FROM registrations WHERE kind = 'audience' ORDER BY name")

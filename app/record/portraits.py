@@ -64,6 +64,18 @@ def read(conn: sa.Connection, addresses: Collection[str]) -> list[Portrait]:
     return _drawn(addresses, names, (own, attributes, sent, said), withheld=bool(restored))
 
 
+_SOME = sa.text(
+    "SELECT address FROM (SELECT address FROM consent ORDER BY program, address LIMIT :limit) AS standing "
+    "UNION SELECT address FROM (SELECT DISTINCT address FROM profile_attributes ORDER BY address LIMIT :limit) AS told "
+    "ORDER BY address LIMIT :limit"
+)
+
+
+def some_people(conn: sa.Connection, limit: int) -> list[str]:
+    """The first people by address who have consent or attributes."""
+    return list(conn.execute(_SOME, {"limit": limit}).scalars())
+
+
 def _with_suppressed(
     conn: sa.Connection, check: str, programs: Collection[str], own: Mapping[Place, Standing], known: Collection[str]
 ) -> dict[Place, Standing]:

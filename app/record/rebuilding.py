@@ -206,6 +206,12 @@ class Progress(NamedTuple):
     """By audience, of those who are worked out."""
 
 
+def is_gathered(conn: sa.Connection) -> bool:
+    """Whether it is known which messages people were sent."""
+    generation = generations.read(conn)
+    return generation is not None and generation.gathered
+
+
 def progress(conn: sa.Connection) -> Progress:
     """How far it is. It reads all memberships, and is not for every minute."""
     generation = generations.read(conn)

@@ -8,6 +8,7 @@ from starlette.routing import BaseRoute
 
 from app.serve import (
     access,
+    audiences,
     catalogue,
     consent,
     credentials,
@@ -20,6 +21,7 @@ from app.serve import (
     kinds,
     ledger,
     ledger_head,
+    lookup,
     messages,
     metrics,
     openapi,
@@ -40,7 +42,7 @@ def operations() -> list[Operation]:
     """Every operation, in the order of the document."""
     rooms = (
         consent, profiles, ledger, ledger_head, evidence, erasure, messages, heard, dead_letters, credentials, verify,
-        webhooks, replies, kinds, catalogue, decoding, access, health, metrics,
+        webhooks, replies, audiences, kinds, lookup, catalogue, decoding, access, health, metrics,
     )  # fmt: skip
     listed = [operation for room in rooms for operation in room.OPERATIONS]
     return [*listed, openapi.operation_for(listed)]

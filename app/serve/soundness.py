@@ -10,7 +10,7 @@ from typing import NamedTuple
 from app.record.registry import Registered
 from app.registration import Registrations
 from app.reply import Reply
-from app.serve import destinations
+from app.serve.sound_audiences import audience_faults, destination_faults
 from app.webhook import Webhook
 
 
@@ -29,7 +29,10 @@ def whole(registered: Registered) -> Whole:
 
 
 #: each gives one sentence per fault; the sentences name whose fault it is, and the mend
-CHECKS: Sequence[Callable[[Whole], Iterator[str]]] = (lambda found: destinations.faults(found.others),)
+CHECKS: Sequence[Callable[[Whole], Iterator[str]]] = (
+    lambda found: audience_faults(found.others),
+    lambda found: destination_faults(found.others),
+)
 
 
 def faults_of(found: Whole) -> list[str]:
