@@ -338,13 +338,10 @@ def test_a_policy_without_marketing_actions_is_about_every_destination() -> None
     [
         ({"datastream": "elsewhere"}, "there is no datastream 'elsewhere'"),
         ({"audiences": ["loyal", "lapsed"]}, "there is no audience 'lapsed'"),
-        ({"name": "twin"}, "'personalization' and 'twin' have the same id"),
     ],
 )
 def test_a_destination_that_fits_nothing_is_refused(shop: Served, more: dict[str, Any], sentence: str) -> None:
-    name = more.get("name", "personalization")
-    answer = shop.ask("POST" if name == "twin" else "PUT", "/v1/destinations" + ("" if name == "twin" else f"/{name}"),
-                      personalization(**more))  # fmt: skip
+    answer = shop.ask("PUT", "/v1/destinations/personalization", personalization(**more))
 
     assert answer.status == 422
     assert sentence in answer.json["detail"]
