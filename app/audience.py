@@ -63,8 +63,10 @@ class Datastream(Spec):
     description: str = ""
     #: the web origins whose pages may ask: `https://www.example.com`
     origins: list[str] = []
-    #: of the cookie that remembers the browser: `kndctr_<organisation>_identity`
-    organisation: str = Field("", max_length=128)
+    #: what pages configure as `orgId`; the cookie that remembers the browser is `kndctr_<organisation>_identity`
+    organisation: str = Field("textback", pattern=r"^[A-Za-z0-9@._-]{1,128}$")
+    #: whose consent the policies over its destinations look at
+    program: str = Field("default", pattern=NAME)
 
     @field_validator("origins")
     @classmethod

@@ -40,6 +40,7 @@ from app.record.vault import Vault
 from app.record.writer import Writer
 from app.send import Actions, Caller, Client, Courier, Destinations, Handover, Sender, fetch
 from app.serve import HANDLERS, routes
+from app.serve.edge.door import LookupDoor
 from app.serve.metrics import count_events
 from app.serve.parts import Parts
 from app.serve.takeover import hire, take_over, take_over_last_known
@@ -114,9 +115,11 @@ def create_app(settings: Settings, *, send: bool = True, watch: bool = False) ->
         lifespan=partial(_lifespan, parts=parts, quarantine=quarantine, access_log=access_log, watch=watch),
         exception_handlers=HANDLERS,
     )
+    lookups = LookupDoor(parts)
+    parts.followers.append(lookups.follow)
     app.state.parts = parts
     app.state.upkeep = Upkeep(parts)
-    app.middleware_stack = door.before(app.build_middleware_stack())
+    app.middleware_stack = door.before(lookups.before(app.build_middleware_stack()))
     return app
 
 

@@ -14,6 +14,11 @@
 |                                |                         | timedout, capped, excluded, internalError, repeated      |
 |                                |                         | (another request ran it), refused (no key), unusable     |
 |                                |                         | (not understood), unknown (no such action), away, bug    |
+| textback_lookups_total         | datastream, outcome     | profile look-ups; outcome: known, unknown (nobody's      |
+|                                |                         | browser), new (it got its identity), preflight, refused, |
+|                                |                         | no_datastream, malformed, method, too_large, too_slow,   |
+|                                |                         | not_ready, bug                                           |
+| textback_lookup_seconds        |                         | histogram: one answered profile look-up                  |
 | textback_commit_seconds        |                         | histogram: from the first waiting request to the commit  |
 | textback_batch_size            |                         | histogram: requests per commit                           |
 | textback_send_seconds          |                         | histogram: one outgoing request                          |
@@ -55,6 +60,7 @@ DOCUMENT_ACTIONS = Counter(
 )
 
 CALLS = Counter("textback_calls", "Calls of custom actions.", ["action", "outcome"], registry=REGISTRY)
+LOOKUPS = Counter("textback_lookups", "Profile look-ups.", ["datastream", "outcome"], registry=REGISTRY)
 
 COMMIT_SECONDS = Histogram(
     "textback_commit_seconds",
@@ -73,6 +79,13 @@ SEND_SECONDS = Histogram(
     "One outgoing request.",
     registry=REGISTRY,
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30),
+)
+
+LOOKUP_SECONDS = Histogram(
+    "textback_lookup_seconds",
+    "One answered profile look-up.",
+    registry=REGISTRY,
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
 )
 
 QUEUE_DEPTH = Gauge("textback_queue_depth", "Requests that wait for a commit.", registry=REGISTRY)

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from app.record.database import Database
 from app.record.tables import inbound_messages, raw_requests
 from app.serve import document_words as words
 from tests import proxies
+from tests.lookups import SHOP, STREAM, datastream, register
 from tests.postgres import free_port
 from tests.proxies import NAME, OUTSIDE, Front
 from tests.registering import registered
@@ -177,6 +179,25 @@ def test_the_document_systems_paths_come_through_with_its_key_at_either_base(beh
     assert listed == [[], []]
     assert [(each.status, each.json["error"]) for each in told] == [(200, words.UNKNOWN)] * 3
     assert (refused.status, refused.json["error"], head.status) == (403, words.FORBIDDEN, 405)
+
+
+def test_a_page_asks_through_the_proxy_and_may_read_the_answer(behind: Behind) -> None:
+    register(behind.textback, "datastreams", datastream())
+    path, page = f"/ee/v1/interact?configId={STREAM}&requestId=r-1", {"Origin": SHOP, "Content-Type": "text/plain"}
+    before = page | {"Access-Control-Request-Method": "POST"}
+
+    answer = behind.front.ask("POST", path, json.dumps({"events": []}).encode(), page)
+    preflight = behind.front.ask("OPTIONS", path, headers=before)
+    stranger = behind.front.ask("POST", path, b"{}", page | {"Origin": "https://evil.example.org"})
+    region = behind.front.ask("POST", path.replace("/v1", "/va6/v1"), b"{}", page)
+
+    assert (answer.status, preflight.status, stranger.status, region.status) == (200, 204, 403, 200)
+    for each in (answer, preflight, region):
+        assert each.headers["access-control-allow-origin"] == SHOP
+        assert each.headers["access-control-allow-credentials"] == "true"
+        assert each.headers["vary"] == "Origin"
+    assert "access-control-allow-origin" not in stranger.headers
+    assert behind.front.ask("POST", path, b"x" * 70_000, page).headers["content-type"] == "application/problem+json"
 
 
 def test_no_log_of_the_proxy_tells_a_webhooks_path(behind: Behind) -> None:

@@ -22,6 +22,8 @@ class Scope(StrEnum):
     METRICS = "metrics"
     #: the document system's custom actions
     DOCUMENT = "document"
+    #: profile look-ups of servers: by phone and e-mail, with attributes
+    LOOKUP = "lookup"
     #: everything
     ADMIN = "admin"
 

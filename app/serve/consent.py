@@ -101,7 +101,7 @@ async def check(call: Call[Params, Check]) -> Checked:
     wanted = call.body
     addresses = [_person_or_fault(given, wanted.region) for given in wanted.addresses]
     known = list({address for address in addresses if isinstance(address, str)})
-    found = await _standings(call.parts, wanted.program, known)
+    found = await standings(call.parts, wanted.program, known)
     return Checked(results=[found[a] if isinstance(a, str) else a for a in addresses])
 
 
@@ -129,10 +129,10 @@ async def change(call: Call[PersonParams, WantedConsent]) -> Consent:
 
 async def standing(parts: Parts, program: str, address: str) -> Consent:
     """Where a person stands. Raises a 503 Problem where the database cannot be asked."""
-    return (await _standings(parts, program, [address]))[address]
+    return (await standings(parts, program, [address]))[address]
 
 
-async def _standings(parts: Parts, program: str, addresses: Sequence[str]) -> dict[str, Consent]:
+async def standings(parts: Parts, program: str, addresses: Sequence[str]) -> dict[str, Consent]:
     """Where each of them stands. Who waits in the spool and said STOP is out, whatever the database says by now.
 
     Raises a 503 Problem where the database cannot be asked: of whom it knows nothing is told, and never a yes.
