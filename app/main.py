@@ -38,7 +38,7 @@ from app.record.shelter import Shelter
 from app.record.spool import Spool
 from app.record.vault import Vault
 from app.record.writer import Writer
-from app.send import Client, Courier, Destinations, Handover, Sender, fetch
+from app.send import Client, Courier, Destinations, Handover, Sender, Streams, fetch
 from app.serve import HANDLERS, routes
 from app.serve.metrics import count_events
 from app.serve.parts import Parts
@@ -70,8 +70,11 @@ def build(settings: Settings, *, send: bool = True, hear: bool = True) -> Parts:
     keyring = Keyring(partial(fetch, client))
     switchboard = Switchboard(providers, packs, settings, keyring)
     intake = _intake(settings, database, writer, switchboard, hear=hear)
-    parts = Parts(settings, database, writer, intake, vault, switchboard, sender, providers, packs, client, keyring)
+    parts = Parts(settings, database, writer, intake, vault, switchboard, sender, providers, packs, client, keyring,
+                  streams=Streams(writer, database, client, settings.unknown_consent) if send else None)  # fmt: skip
     parts.followers.append(partial(hire, parts, couriers))
+    if parts.streams:
+        parts.followers.append(parts.streams.follow)
     return parts
 
 
@@ -135,12 +138,17 @@ async def _running(parts: Parts, *chores: Any) -> AsyncIterator[None]:
     if parts.sender:
         parts.writer.listen(partial(_hand_over, asyncio.get_running_loop(), parts.sender))
         parts.sender.start()
+    if parts.streams:
+        parts.writer.listen(partial(_nudge, asyncio.get_running_loop(), parts.streams))
+        parts.streams.start()
     try:
         yield
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if parts.streams:  # before the sender, which closes their client as well
+            await parts.streams.stop(within=parts.stopping.left(spared=2 * _WRITING))
         if parts.sender:
             await parts.sender.stop(within=parts.stopping.left(spared=_WRITING))
         await _stop_writing(parts)
@@ -173,6 +181,11 @@ async def _stop_writing(parts: Parts) -> None:
 def _hand_over(loop: asyncio.AbstractEventLoop, sender: Sender, _fresh: Sequence[Heard], changes: Changes) -> None:
     if changes.outbox:
         loop.call_soon_threadsafe(sender.take, changes)
+
+
+def _nudge(loop: asyncio.AbstractEventLoop, streams: Streams, _fresh: Sequence[Heard], _changes: Changes) -> None:
+    if streams.busy:
+        loop.call_soon_threadsafe(streams.nudge)
 
 
 # --- processes ----------------------------------------------------------------------------------------------------

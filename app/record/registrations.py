@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 
 from app.errors import BadInput
-from app.record import tables
+from app.record import streams, tables
 from app.record.registered import UNUSABLE, Outcome, fields_of, lock, raised
 from app.record.vault import Vault, joined, split
 from app.registration import KINDS, Kind, Registrations
@@ -57,6 +57,8 @@ def delete(conn: sa.Connection, kind: Kind, name: str, *, check: Callable[[], No
         check()
     gone = conn.execute(tables.registrations.delete().where(_its(kind, name))).rowcount > 0
     if gone:
+        if kind.name == "stream":
+            streams.forget(conn, name)
         raised(conn, "changed")
     return gone
 

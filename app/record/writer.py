@@ -270,6 +270,10 @@ class Writer:
         self._used = now
         if self._connection is None:
             self._connection = self._database.writers.connect()
+            with (
+                self._connection.begin()
+            ):  # where the clock lags, it may have been away for longer than `settled.SLACK`
+                ids.not_below(floor(self._connection))
         return self._connection
 
     def _disconnect(self) -> None:

@@ -1,5 +1,6 @@
 """Proofs that are made at the moment of sending: signed requests, and tokens that end."""
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from app.credential import Auth, Credential, JwtAuth, MacAuth, MacRecipe, OAuthAuth
@@ -61,8 +62,13 @@ def authorizer(credential: Credential, rules: Send, client: Client) -> Authorize
 
     `client`: for token calls. Raises BadInput for what could never be sent.
     """
-    made = _made(credential.auth, rules.mac, client)
-    if made and not made.headers.isdisjoint(map(str.lower, credential.headers)):
+    return prover(credential.auth, credential.headers, client, rules.mac)
+
+
+def prover(auth: Auth, headers: Iterable[str], client: Client, recipe: MacRecipe | None = None) -> Authorizer | None:
+    """The same for what is no credential; `headers`: the names of those that are set beside."""
+    made = _made(auth, recipe, client)
+    if made and not made.headers.isdisjoint(map(str.lower, headers)):
         raise BadInput("headers and auth set the same header; leave it to auth")
     return made
 

@@ -93,14 +93,17 @@ async def deliver(carrier: Courier, client: Client, message: Message, *, timeout
     if carrier.authorizer is None:
         answer = await client.request(*outgoing, timeout=timeout, tls=carrier.tls)
     else:
-        answer = await _proved(carrier.authorizer, client, outgoing, carrier.tls, timeout)
+        answer = await proved(carrier.authorizer, client, outgoing, carrier.tls, timeout)
     return carrier.read(answer, datetime.now(UTC)) or message.reference
 
 
-async def _proved(
+async def proved(
     authorizer: Authorizer, client: Client, outgoing: Outgoing, tls: ssl.SSLContext | None, seconds: float
 ) -> Answer:
-    """The answer. A token that the provider does not know any more is replaced once, within the same time."""
+    """The answer to a request that `authorizer` proves.
+
+    A token that the provider does not know any more is replaced once, within the same time. Raises SendFailed.
+    """
     ends_at = asyncio.get_running_loop().time() + seconds
     request = await _prove(authorizer, outgoing, ends_at)
     answer = await client.request(*request, timeout=_left(ends_at), tls=tls)
