@@ -1,4 +1,4 @@
-"""What a process holds of a stream: its lease, a cursor for each source, and what became of events since the last save."""
+"""What a process holds of a stream: its lease, a cursor for each source, and what became of events since a save."""
 
 import secrets
 import time
