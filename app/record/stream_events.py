@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from app.events import EVERY_PROGRAM, Standing
-from app.record import facts, profiles, standings
+from app.record import facts, profiles, refusals, standings, streams
 from app.record.ids import moment_of
 from app.record.tables import evidence, inbound_messages, ledger, messages, receipts
 from app.stream import Source
@@ -69,6 +69,15 @@ class Lag(NamedTuple):
     oldest: datetime | None
 
 
+class Telling(NamedTuple):
+    """How a stream stands."""
+
+    problem: str
+    refused: int
+    lags: Mapping[str, Lag]
+    """By source."""
+
+
 #: rows that are counted, at most
 COUNTED = 10_000
 
@@ -90,6 +99,18 @@ def lag(conn: sa.Connection, source: Source, position: int, ahead: Collection[in
     """What is not told of yet."""
     waiting = [row_id for row_id in ids_above(conn, source, position, COUNTED + len(ahead)) if row_id not in ahead]
     return Lag(min(len(waiting), COUNTED), moment_of(waiting[0]) if waiting else None)
+
+
+def telling(conn: sa.Connection) -> dict[str, Telling]:
+    """How each stream stands, by its name."""
+    return {name: _telling(conn, name) for name in streams.names(conn)}
+
+
+def _telling(conn: sa.Connection, stream: str) -> Telling:
+    found = streams.positions(conn, stream)
+    problem = next((each.problem for each in found if each.problem), "")
+    lags = {each.source: lag(conn, each.source, each.position, each.ahead) for each in found}
+    return Telling(problem, refusals.count(conn, stream), lags)
 
 
 def read(conn: sa.Connection, source: Source, row_ids: Collection[int], programs: Mapping[str, str]) -> list[Happened]:

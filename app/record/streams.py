@@ -160,6 +160,11 @@ def positions(conn: sa.Connection, stream: str) -> list[Position]:
     return [Position(**dict(row._mapping) | {"ahead": frozenset(orjson.loads(row.ahead))}) for row in rows]  # noqa: SLF001
 
 
+def names(conn: sa.Connection) -> list[str]:
+    """The streams that anybody has begun to tell."""
+    return list(conn.execute(sa.select(_p.stream).distinct().order_by(_p.stream)).scalars())
+
+
 def rewind(conn: sa.Connection, stream: str, sources: Sequence[str], before: int) -> Mapping[str, int]:
     """Have everything told again from the row `before` on; by source, where it now stands.
 

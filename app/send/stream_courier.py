@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -82,6 +83,18 @@ def ready(stream: Stream, governance: Governance, client: Client, unknown_consen
     )
 
 
+def check_inlet(stream: Stream) -> None:
+    """Raise BadInput where the URL of a streaming inlet is that of single messages and it is sent batches, or the
+    other way round (https://developer.adobe.com/experience-platform-apis/references/streaming-ingestion/)."""
+    path = urlsplit(stream.url).path
+    if stream.format != "xdm" or "/collection/" not in path:
+        return
+    if stream.batch > 1 and "/collection/batch/" not in path:
+        raise BadInput("the url takes one message at a time: say batch = 1, or give the url with /collection/batch/")
+    if stream.batch == 1 and "/collection/batch/" in path:
+        raise BadInput("the url takes batches: say batch = 2 or more, or give the url without /batch/")
+
+
 def _refuse_clash(stream: Stream, proof: set[str]) -> None:
     own = {name.lower() for name in stream.headers}
     if own & proof:
@@ -132,18 +145,17 @@ def event_of(told_to: ReadyStream, happened: Happened) -> Event | None:
     may not use for anything else.
     """
     fields = fields_of(told_to, happened)
-    excluded = told_to.governance.excludes(told_to.stream.marketing_actions, fields)
-    if excluded and happened.source != "consent":
+    if happened.source != "consent" and told_to.governance.excludes(told_to.stream.marketing_actions, fields):
         return None
+    return shown(told_to, happened, fields)
+
+
+def shown(told_to: ReadyStream, happened: Happened, fields: dict[str, Any]) -> Event:
+    """The event without the fields that labels deny, whoever it is about."""
     left = project(fields, told_to.denied)
     at: datetime = happened.event["received_at"]
-    return Event(
-        happened.row_id,
-        happened.source,
-        at,
-        left["event"].get("address", ""),
-        left["event"] | {"consent": left["consent"]},
-    )
+    data = left["event"] | {"consent": left["consent"]}
+    return Event(happened.row_id, happened.source, at, left["event"].get("address", ""), data)
 
 
 # --- requests -----------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from app.serve import (
     openapi,
     profiles,
     replies,
+    streams,
     verify,
     webhooks,
 )
@@ -40,7 +41,7 @@ def operations() -> list[Operation]:
     """Every operation, in the order of the document."""
     rooms = (
         consent, profiles, ledger, ledger_head, evidence, erasure, messages, heard, dead_letters, credentials, verify,
-        webhooks, replies, kinds, catalogue, decoding, access, health, metrics,
+        webhooks, replies, kinds, streams, catalogue, decoding, access, health, metrics,
     )  # fmt: skip
     listed = [operation for room in rooms for operation in room.OPERATIONS]
     return [*listed, openapi.operation_for(listed)]

@@ -7,9 +7,13 @@ before blocks nobody. So a label that a saved action's payload violates cannot b
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from app.errors import BadInput
+from app.interpret.governance import Governance
 from app.record.registry import Registered
 from app.registration import Registrations
 from app.reply import Reply
+from app.send import Client, Destinations
+from app.send.stream_courier import check_inlet, ready
 from app.webhook import Webhook
 
 
@@ -27,8 +31,19 @@ def whole(registered: Registered) -> Whole:
     return Whole(webhooks, registered.replies, registered.others)
 
 
+def stream_faults(found: Whole) -> Iterator[str]:
+    """What keeps a stream from ever telling anything."""
+    nothing_denied = Governance()
+    for name, stream in found.others.streams.items():
+        try:
+            ready(stream, nothing_denied, Client(Destinations()), "deny")
+            check_inlet(stream)
+        except BadInput as error:
+            yield f"stream '{name}': {error}"
+
+
 #: each gives one sentence per fault; the sentences name whose fault it is, and the mend
-CHECKS: Sequence[Callable[[Whole], Iterator[str]]] = ()
+CHECKS: Sequence[Callable[[Whole], Iterator[str]]] = (stream_faults,)
 
 
 def faults_of(found: Whole) -> list[str]:
