@@ -74,7 +74,7 @@ class Telling(NamedTuple):
 
     problem: str
     refused: int
-    lags: Mapping[str, Lag]
+    lags: Mapping[Source, Lag]
     """By source."""
 
 
