@@ -59,7 +59,7 @@ def registered(served: Served, url: str, **given: Any) -> None:
     assert made.status == 201, made.json
 
 
-def until(done: Callable[[], Any], seconds: float = 15) -> None:
+def until(done: Callable[[], Any], seconds: float = 8) -> None:
     end = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < end, "it has not happened"

@@ -144,6 +144,6 @@ def _programs_of(event: Mapping[str, Any]) -> set[str]:
 
 def _event(source: Source, row: Mapping[Any, Any], programs: Mapping[str, str]) -> dict[str, Any]:
     """The fields of `event.…`, see `app.action`; times stay times."""
-    fields = {name: value for name, value in row.items() if name != "id"}
+    fields = {str(name): value for name, value in row.items() if name != "id"}  # orjson takes no other texts as names
     fields.setdefault("program", programs.get(fields["webhook"], EVERY_PROGRAM))
     return {"type": source, "sequence": str(row["id"]), **fields}
