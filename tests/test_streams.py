@@ -14,7 +14,6 @@ import standardwebhooks
 from app.events import Status
 from app.record import ids, streams, tables
 from app.record.database import Database
-from app.serve.soundness import faults_of, whole
 from tests import fake_provider
 from tests.commands import EVIDENCE_KEY, Run, file_of, runner
 from tests.conftest import fresh_database
@@ -316,7 +315,7 @@ def test_the_position_follows_what_is_settled_and_no_id_is_made_below_it(
         registered(served, inlet.url, format="xdm", events=["inbound"])
         say(served, "one", "two")
         until(lambda: len(inlet.events) == 2)
-        until(lambda: not position(served, "inbound").ahead)
+        until(lambda: position(served, "inbound").told == 2 and not position(served, "inbound").ahead)
         passed = position(served, "inbound").position
 
         assert passed == served.parts.database.read_now(
@@ -345,12 +344,12 @@ def test_of_two_processes_one_tells_and_the_other_takes_over(postgres_url: str, 
 def test_of_erased_people_nothing_is_told_and_it_is_counted(served: Served, inlet: Inlet) -> None:
     say(served, "STOP", address=ALICE)
     say(served, "STOP", address=BOB)
-    erased = served.ask("POST", f"/v1/erasure/{ALICE}", {"reason": "asked by letter", "actor": "dora"})
+    erased = served.ask("POST", "/v1/erasures", {"address": ALICE, "reason": "asked by letter", "actor": "dora"})
     registered(served, inlet.url, format="xdm", from_the_beginning=True)
     until(lambda: len(inlet.events) == 2)
     until(lambda: sum(each["left_out"] for each in status(served)["sources"]) == 1)
 
-    assert erased.status == 200, erased.json
+    assert erased.status in {200, 201}, erased.json
     assert ALICE not in json.dumps(inlet.events)
 
 
@@ -386,11 +385,7 @@ def test_a_stream_that_could_never_tell_is_not_saved(
     wanted = {"name": "crm", "url": "https://crm.example.com", "organisation": ORGANISATION, "schema_id": "s", **given}
     with fresh_database("sqlite", request, tmp_path) as url, serving(url) as served:
         refused = served.ask("POST", "/v1/streams", wanted)
-        registered_now = served.parts.database.read_now(
-            lambda conn: faults_of(
-                whole(__import__("app.record.registry", fromlist=["load"]).load(conn, served.parts.vault))
-            )
-        )
+        registered_now = served.ask("GET", "/v1/streams").json["items"]
 
     assert refused.status == 422
     assert sentence in refused.json["detail"]
