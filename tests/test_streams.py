@@ -1,10 +1,12 @@
 """Streams at work: a running server tells a receiver what it records, whatever the receiver answers."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +21,7 @@ from tests.commands import EVIDENCE_KEY, Run, file_of, runner
 from tests.conftest import fresh_database
 from tests.fake_provider import DROP, FakeProvider, Received, Reply, answer, busy
 from tests.heard import ALICE, BOB, CHARLIE, heard, inbound, receipt
-from tests.receivers import ORGANISATION, Inlet
+from tests.receivers import ENVELOPE, ORGANISATION, Inlet
 from tests.serving import Served, serving
 
 SECRET = "whsec_c2l4dGVlbi1ieXRlcy1hcmUtdG9vLWZldw=="
@@ -442,3 +444,22 @@ def test_slips_are_told_in_sentences(run: Run, words: tuple[str, ...], sentence:
 
     assert result.exit_code == 1
     assert sentence in result.stderr
+
+
+PAGE = (Path(__file__).parent.parent / "config" / "streams.md").read_text("utf-8")
+
+
+def test_the_example_of_the_page_applies_and_its_commands_run(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    monkeypatch.setenv("CRM_SECRET", SECRET)
+    [example] = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    [commands] = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+    applied = run("apply", file_of(tmp_path, example))
+    ran = [run(*line.partition("#")[0].split()[1:]) for line in commands.splitlines()]
+    previews = json.loads(run("streams", "preview", "journeys", "--json").stdout)
+
+    assert applied.stdout == "stream crm: created\nstream journeys: created\n"
+    assert [result.exit_code for result in ran] == [0, 0, 0, 0]
+    assert list(ENVELOPE.iter_errors(previews[0]["payload"]["messages"][0])) == []
+    assert previews[0]["headers"]["x-gw-ims-org-id"] == "ACME@AdobeOrg"
