@@ -31,6 +31,7 @@ from app.serve.commands_policies import policies
 from app.serve.commands_profiles import subscribers
 from app.serve.commands_providers import providers
 from app.serve.commands_spool import spool
+from app.serve.commands_streams import streams
 from app.serve.commands_token import token
 from app.serve.commands_verify import verify
 from app.serve.terminal import Commands, any_database, open_database, open_vault
@@ -54,7 +55,7 @@ def cli() -> None:
 for command in (
     consent, subscribers, policies, token, providers, verify, decode, explain_text, doctor, replay_requests, ledger,
     evidence, erase_person, dead_letters, spool, backup, restore, compare_lists, actions,
-    audiences, lookup,
+    audiences, lookup, streams,
 ):  # fmt: skip
     cli.add_command(command)
 

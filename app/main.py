@@ -4,7 +4,7 @@ import asyncio
 import gc
 import logging
 import sys
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -23,14 +23,11 @@ from app.accept.access_log import AccessLog
 from app.accept.outside import Outside
 from app.accept.quarantine import Quarantine
 from app.authenticate import Keyring
-from app.changes import Changes
-from app.chores import decide_incomplete, forget_what_is_old, keep_refusals, seal_ledger, watch_registry
+from app.chores import decide_incomplete, forget_what_is_old, keep_refusals, seal_ledger
 from app.errors import BadInput, StoreUnavailable
-from app.events import Heard
 from app.interpret import decide, opts_out, sayings
 from app.provider import load_providers
 from app.record import last_known, people, registry, schema
-from app.record.away import DATABASE_ERRORS
 from app.record.database import Database, opened, served_alone
 from app.record.drain import Drain
 from app.record.intake import Intake
@@ -38,12 +35,12 @@ from app.record.shelter import Shelter
 from app.record.spool import Spool
 from app.record.vault import Vault
 from app.record.writer import Writer
-from app.send import Actions, Caller, Client, Courier, Destinations, Handover, Sender, fetch
+from app.running import running
+from app.send import Actions, Caller, Client, Courier, Destinations, Handover, Sender, Streams, fetch
 from app.serve import HANDLERS, routes
 from app.serve.edge.door import LookupDoor
-from app.serve.metrics import count_events
 from app.serve.parts import Parts
-from app.serve.takeover import hire, take_over, take_over_last_known
+from app.serve.takeover import hire
 from app.serve.upkeep import Upkeep
 from app.server import Server, until_told
 from app.settings import CONFIG_DIR, Settings
@@ -55,8 +52,6 @@ log = structlog.get_logger()
 #: seconds that an idle connection is kept: longer than a proxy keeps it (nginx: 60), so that it is the proxy who ends
 #: it; the other way round a request can meet the closing of its connection
 _KEEP_ALIVE = 75
-#: seconds at the end in which the writer writes what waits
-_WRITING = 3.0
 
 
 def build(settings: Settings, *, send: bool = True, hear: bool = True) -> Parts:
@@ -88,8 +83,11 @@ def build(settings: Settings, *, send: bool = True, hear: bool = True) -> Parts:
         keyring,
         actions,
         caller,
+        Streams(writer, database, client, settings.unknown_consent) if send else None,
     )
     parts.followers.extend((partial(hire, parts, couriers), actions.follow))
+    if parts.streams:
+        parts.followers.append(parts.streams.follow)
     return parts
 
 
@@ -131,7 +129,7 @@ async def _lifespan(
         keep_refusals(parts, quarantine), forget_what_is_old(parts), decide_incomplete(parts), seal_ledger(parts),
         app.state.upkeep.run(),
     )  # fmt: skip
-    async with _running(parts, *chores):
+    async with running(parts, *chores):
         if watch:
             parts.writer.listen(demo_provider.tell)
         _spare_the_collector()
@@ -147,69 +145,6 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
-
-
-@asynccontextmanager
-async def _running(parts: Parts, *chores: Any) -> AsyncIterator[None]:
-    """Writer, intake, registry watch, sender and chores; ended in the order that loses nothing."""
-    parts.writer.start()
-    parts.writer.listen(count_events)
-    await parts.intake.start(away=not await _taken_over(parts))
-    tasks = [asyncio.create_task(chore) for chore in (watch_registry(parts), *chores)]
-    if parts.sender:
-        parts.writer.listen(partial(_hand_over, asyncio.get_running_loop(), parts.sender, parts.caller))
-        parts.sender.start()
-    if parts.caller:
-        parts.caller.start()
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await _stop_sending(parts)
-        await _stop_writing(parts)
-        await parts.intake.stop()
-        parts.client.close()
-        parts.database.close()
-
-
-async def _stop_sending(parts: Parts) -> None:
-    """First the caller, in half of the time there is: what it ends with may be a reply, which still leaves then."""
-    if parts.caller:
-        await parts.caller.stop(within=parts.stopping.left(spared=_WRITING) / 2)
-    if parts.sender:
-        await parts.sender.stop(within=parts.stopping.left(spared=_WRITING))
-
-
-async def _taken_over(parts: Parts) -> bool:
-    """Whether the registry could be read. Else it is as it was last read; without that, nothing could be heard."""
-    try:
-        await take_over(parts)
-    except (StoreUnavailable, *DATABASE_ERRORS) as error:
-        if not await take_over_last_known(parts):
-            raise
-        log.warning("PostgreSQL is away; the webhooks are those last known", error=type(error).__name__)
-        return False
-    return True
-
-
-async def _stop_writing(parts: Parts) -> None:
-    """Write what waits; a database that does not answer is not waited for, for nothing more depends on it."""
-    stopping = asyncio.create_task(parts.writer.stop())
-    _, late = await asyncio.wait({stopping}, timeout=_WRITING)
-    while late:
-        parts.database.interrupt()
-        _, late = await asyncio.wait({stopping}, timeout=parts.settings.outage_after)
-
-
-def _hand_over(
-    loop: asyncio.AbstractEventLoop, sender: Sender, caller: Caller | None, _fresh: Sequence[Heard], changes: Changes
-) -> None:
-    if changes.outbox:
-        loop.call_soon_threadsafe(sender.take, changes)
-    if changes.calls and caller:
-        loop.call_soon_threadsafe(caller.nudge)
 
 
 # --- processes ----------------------------------------------------------------------------------------------------
@@ -238,7 +173,7 @@ def send(settings: Settings) -> None:
 
 
 async def _send_until_told(parts: Parts) -> None:
-    async with _running(parts):
+    async with running(parts):
         log.info("sending")
         await until_told(parts.stopping, parts.settings.shutdown_deadline)
 

@@ -40,6 +40,15 @@
 | textback_dead_letters          | kind                    | gauge: what ended without having done its work (see      |
 |                                |                         | `record.dead_letters`); kind: reply, request, item       |
 | textback_dead_letters_oldest_seconds | kind              | gauge: the age of the oldest of them; 0: there are none  |
+| textback_stream_events_total   | stream, outcome         | events for streams: told, refused (for good), excluded   |
+|                                |                         | (by a policy), erased (nobody is named any more); failed |
+|                                |                         | counts requests that wait to be sent again               |
+| textback_stream_lag_rows       | stream, event           | gauge: rows that a stream has not told of, up to 10,000  |
+| textback_stream_lag_seconds    | stream, event           | gauge: the age of the oldest of them                     |
+| textback_stream_standing       | stream                  | gauge: 1 while it stands still because its receiver does |
+|                                |                         | not take anything                                        |
+| textback_stream_refusals       | stream                  | gauge: events that were refused for good and wait for a  |
+|                                |                         | person                                                   |
 | textback_restored              |                         | gauge: 1 while nobody may be sent to, because a restored |
 |                                |                         | database was not yet compared with the block lists       |
 
@@ -106,4 +115,13 @@ DEAD_LETTERS = Gauge("textback_dead_letters", "What ended without having done it
 DEAD_LETTERS_OLDEST = Gauge(
     "textback_dead_letters_oldest_seconds", "The age of the oldest of them.", ["kind"], registry=REGISTRY
 )
+STREAM_EVENTS = Counter("textback_stream_events", "Events for streams.", ["stream", "outcome"], registry=REGISTRY)
+STREAM_LAG_ROWS = Gauge(
+    "textback_stream_lag_rows", "Rows that a stream has not told of.", ["stream", "event"], registry=REGISTRY
+)
+STREAM_LAG_SECONDS = Gauge(
+    "textback_stream_lag_seconds", "The age of the oldest of them.", ["stream", "event"], registry=REGISTRY
+)
+STREAM_STANDING = Gauge("textback_stream_standing", "1 while a stream stands still.", ["stream"], registry=REGISTRY)
+STREAM_REFUSALS = Gauge("textback_stream_refusals", "Events refused for good.", ["stream"], registry=REGISTRY)
 RESTORED = Gauge("textback_restored", "1 until a restored database was compared.", registry=REGISTRY)

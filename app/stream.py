@@ -51,6 +51,13 @@ class Stream(Spec):
     #: `_experience.campaign.orchestration.eventID`
     event_id: str = ""
 
+    @field_validator("events")
+    @classmethod
+    def _each_once(cls, value: list[Source]) -> list[Source]:
+        if len(set(value)) < len(value):
+            raise ValueError("each of them is named once")
+        return value
+
     @field_validator("headers")
     @classmethod
     def _header_names(cls, value: dict[str, str]) -> dict[str, str]:
@@ -66,4 +73,6 @@ class Stream(Spec):
             raise ValueError(f"format xdm needs {' and '.join(missing)}")
         if self.format == "xdm" and self.secret is not None:
             raise ValueError("secret signs cloudevents; an inlet of format xdm is proved by auth")
+        if isinstance(self.secret, list) and not 1 <= len(self.secret) <= 4:
+            raise ValueError("secret: one, or up to four of them while they are rotated")
         return self

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from app.audience import Audience
 from app.errors import BadInput
-from app.record import generations, tables
+from app.record import generations, streams, tables
 from app.record.registered import UNUSABLE, Outcome, fields_of, lock, raised
 from app.record.vault import Vault, joined, split
 from app.registration import KINDS, Kind, Registrations
@@ -63,6 +63,8 @@ def delete(conn: sa.Connection, kind: Kind, name: str, *, check: Callable[[], No
     if gone:
         if kind.model is Audience:
             generations.follow(conn, left=_count(conn, kind), added=False, now=datetime.now(UTC))
+        if kind.name == "stream":
+            streams.forget(conn, name)
         raised(conn, "changed")
     return gone
 

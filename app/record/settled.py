@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from app.record import seals, tables
+from app.record import ids, seals, tables
 from app.record.ids import first_id_at
 
 #: how far the clock that makes ids may lag behind the clock that tells when transactions began (see `ids.not_below`)
@@ -78,17 +78,25 @@ def _below(moment: datetime, slack: timedelta) -> Settled:
 
 
 def floor(conn: sa.Connection) -> int:
-    """Above this id every new one must be, so that a process whose clock lags adds nothing to what is sealed.
+    """Above this id every new one must be, so that a process whose clock lags adds nothing to what is sealed, nor
+    below what streams have told of.
 
     Give it to `ids.not_below` at start, and again and again, for a clock may be set back at any time.
     """
     last = seals.latest(conn)
+    told = conn.execute(sa.select(sa.func.max(tables.stream_positions.c.position))).scalar()
     if conn.dialect.name == "sqlite":
         newest = conn.execute(sa.select(sa.func.max(tables.ledger.c.id))).scalar()
     else:
         now: datetime = conn.execute(sa.select(sa.func.clock_timestamp(type_=sa.DateTime(timezone=True)))).scalar_one()
         newest = first_id_at(now)
-    return max(last.last_id if last else 0, newest or 0)
+    return max(last.last_id if last else 0, newest or 0, told or 0)
+
+
+def lift_ids(conn: sa.Connection) -> None:
+    """Before a new connection writes: this clock may lag, and the database have been away for longer than SLACK."""
+    with conn.begin():
+        ids.not_below(floor(conn))
 
 
 def open_since(conn: sa.Connection) -> datetime | None:

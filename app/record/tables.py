@@ -516,9 +516,16 @@ stream_positions = _table(
     _text("stream", primary_key=True),
     #: consent | inbound | receipt
     _text("source", primary_key=True),
-    #: id of the last row that was told of
+    #: id of a row: all up to this one were told of, and none is still to come
     sa.Column("position", sa.BigInteger, nullable=False),
+    #: ids above it that were told of early, as a JSON array
+    _text("ahead", server_default="[]"),
+    #: the process that tells, as a word that it drew; empty: none
+    _text("claimed_by", server_default=""),
     _moment("claimed_until", nullable=True),
+    #: events that were taken, and that were left out by a policy or because the person was erased
+    sa.Column("told", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("left_out", sa.BigInteger, nullable=False, server_default="0"),
     #: why it stands still, in a sentence; empty: it does not
     _text("problem", server_default=""),
     _moment("updated_at"),
@@ -535,8 +542,13 @@ stream_refusals = _table(
     _text("event_id"),
     _text("reason"),
     _moment("refused_at"),
+    #: somebody asked to have it sent again
+    _moment("again_at", nullable=True),
+    #: it was taken after all, or somebody let it be
     _moment("settled_at", nullable=True),
 )
+_AGAIN = sa.text("again_at IS NOT NULL AND settled_at IS NULL")
+sa.Index("ix_stream_refusals_again", stream_refusals.c.id, sqlite_where=_AGAIN, postgresql_where=_AGAIN)
 
 #: browsers that an authenticated call has linked to a subscriber
 identities = _table(

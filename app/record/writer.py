@@ -22,6 +22,7 @@ from app.record.away import DATABASE_ERRORS, is_away, may_succeed_again, sqlstat
 from app.record.batch import Committed, park, write
 from app.record.database import Database
 from app.record.job import Job, Refuge
+from app.record.settled import lift_ids
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -270,6 +271,7 @@ class Writer:
         self._used = now
         if self._connection is None:
             self._connection = self._database.writers.connect()
+            lift_ids(self._connection)
         return self._connection
 
     def _disconnect(self) -> None:

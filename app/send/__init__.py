@@ -13,6 +13,7 @@ from app.send.fetch import fetch
 from app.send.handover import Handover
 from app.send.http import Client
 from app.send.render import Message
+from app.send.streams import Streams
 from app.send.trial import Trial, try_out
 from app.send.worker import Sender
 
@@ -26,6 +27,7 @@ __all__ = [
     "Handover",
     "Message",
     "Sender",
+    "Streams",
     "Trial",
     "complain",
     "courier",

@@ -30,6 +30,7 @@ from app.serve import (
     policies,
     profiles,
     replies,
+    streams,
     verify,
     webhooks,
 )
@@ -45,8 +46,8 @@ def operations() -> list[Operation]:
     """Every operation, in the order of the document."""
     rooms = (
         consent, profiles, ledger, ledger_head, evidence, erasure, messages, heard, dead_letters, credentials, verify,
-        webhooks, replies, policies, audiences, kinds, actions, lookup, document_actions, catalogue, decoding, access,
-        health, metrics,
+        webhooks, replies, policies, audiences, kinds, actions, streams, lookup, document_actions, catalogue,
+        decoding, access, health, metrics,
     )  # fmt: skip
     listed = [operation for room in rooms for operation in room.OPERATIONS]
     return [*listed, openapi.operation_for(listed)]

@@ -12,14 +12,19 @@ from app import metrics
 from app.changes import Changes
 from app.errors import StoreUnavailable
 from app.events import Heard
-from app.record import dead_letters, facts, queries, seals
+from app.record import dead_letters, facts, queries, seals, stream_events
 from app.record.dead_letters import Kind, Tally
 from app.record.ids import moment_of
 from app.record.intake import Intake
 from app.record.queries import Backlog
+from app.record.stream_events import Telling
 from app.record.tokens import Scope
 from app.serve.operation import Call, Operation, Params, Plain
 from app.serve.parts import Parts
+
+_OF_STREAMS = (
+    metrics.STREAM_LAG_ROWS, metrics.STREAM_LAG_SECONDS, metrics.STREAM_STANDING, metrics.STREAM_REFUSALS,
+)  # fmt: skip
 
 
 async def read(call: Call[Params, None]) -> Plain:
@@ -37,6 +42,7 @@ async def _look_up(parts: Parts) -> None:
     _set_gauges(await parts.database.read(queries.backlog))
     _set_dead_letters(await parts.database.read(dead_letters.tallies))
     metrics.RESTORED.set(await parts.database.read(facts.restored) is not None)
+    _set_streams(await parts.database.read(stream_events.telling))
     if parts.settings.evidence_key:
         _set_unsealed(await parts.database.read(seals.oldest_unsealed))
 
@@ -62,6 +68,23 @@ def _set_dead_letters(tallies: Mapping[Kind, Tally]) -> None:
 
 def _set_unsealed(oldest: int | None) -> None:
     metrics.UNSEALED.set(max(_age(moment_of(oldest)), 0.0) if oldest else 0.0)
+
+
+def _set_streams(found: Mapping[str, Telling]) -> None:
+    """Of those that are registered now; what was deleted is not told of any more."""
+    for gauge in (
+        metrics.STREAM_LAG_ROWS,
+        metrics.STREAM_LAG_SECONDS,
+        metrics.STREAM_STANDING,
+        metrics.STREAM_REFUSALS,
+    ):
+        gauge.clear()
+    for name, telling in found.items():
+        metrics.STREAM_STANDING.labels(name).set(bool(telling.problem))
+        metrics.STREAM_REFUSALS.labels(name).set(telling.refused)
+        for source, lag in telling.lags.items():
+            metrics.STREAM_LAG_ROWS.labels(name, source).set(lag.rows)
+            metrics.STREAM_LAG_SECONDS.labels(name, source).set(max(_age(lag.oldest), 0.0))
 
 
 def _age(oldest: datetime | None) -> float:

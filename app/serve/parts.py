@@ -11,7 +11,7 @@ from app.record.intake import Intake
 from app.record.registry import Registered
 from app.record.vault import Vault
 from app.record.writer import Writer
-from app.send import Actions, Caller, Client, Sender
+from app.send import Actions, Caller, Client, Sender, Streams
 from app.serve.apply import Catalogue
 from app.serve.bearer import KnownTokens
 from app.serve.offered import Offered
@@ -42,6 +42,8 @@ class Parts:
     actions: Actions
     #: None where another process sends
     caller: Caller | None = None
+    #: None where another process sends
+    streams: Streams | None = None
     tokens: KnownTokens = field(default_factory=KnownTokens)
     #: told of the registry whenever it has changed, after the switchboard; the sender's couriers follow it
     followers: list[Callable[[Registered], None]] = field(default_factory=list)

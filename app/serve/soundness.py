@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from app.errors import BadInput
+from app.interpret.governance import Governance
 from app.record.registry import Registered
 from app.registration import Registrations
 from app.reply import Reply
+from app.send import Client, Destinations
 from app.send.action import check as check_action
+from app.send.stream_courier import check_inlet, ready
 from app.serve import governed
 from app.serve.sound_audiences import audience_faults, destination_faults
 from app.serve.trigger_checks import faults_of_triggers
@@ -41,10 +44,22 @@ def _actions(found: Whole) -> Iterator[str]:
             yield f"action '{name}': {error}"
 
 
+def stream_faults(found: Whole) -> Iterator[str]:
+    """What keeps a stream from ever telling anything."""
+    nothing_denied = Governance()
+    for name, stream in found.others.streams.items():
+        try:
+            ready(stream, nothing_denied, Client(Destinations()), "deny")
+            check_inlet(stream)
+        except BadInput as error:
+            yield f"stream '{name}': {error}"
+
+
 #: each gives one sentence per fault; the sentences name whose fault it is, and the mend
 CHECKS: Sequence[Callable[[Whole], Iterator[str]]] = (
     _actions,
     faults_of_triggers,
+    stream_faults,
     lambda found: audience_faults(found.others),
     lambda found: destination_faults(found.others),
     lambda found: governed.violations(found.others),

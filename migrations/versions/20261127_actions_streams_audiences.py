@@ -14,6 +14,7 @@ depends_on = None
 MOMENT = sa.DateTime(timezone=True).with_variant(sa.Text(), "sqlite")
 ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 DUE = sa.text("state IN ('pending', 'calling')")
+AGAIN = sa.text("again_at IS NOT NULL AND settled_at IS NULL")
 
 
 def text(name: str, **options: str) -> "sa.Column[str]":
@@ -74,7 +75,11 @@ def upgrade() -> None:
         text("stream"),
         text("source"),
         sa.Column("position", sa.BigInteger(), nullable=False),
+        text("ahead", server_default="[]"),
+        text("claimed_by", server_default=""),
         sa.Column("claimed_until", MOMENT, nullable=True),
+        sa.Column("told", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("left_out", sa.BigInteger(), server_default="0", nullable=False),
         text("problem", server_default=""),
         sa.Column("updated_at", MOMENT, nullable=False),
         sa.PrimaryKeyConstraint("stream", "source", name="pk_stream_positions"),
@@ -88,10 +93,14 @@ def upgrade() -> None:
         text("event_id"),
         text("reason"),
         sa.Column("refused_at", MOMENT, nullable=False),
+        sa.Column("again_at", MOMENT, nullable=True),
         sa.Column("settled_at", MOMENT, nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_stream_refusals"),
     )
     op.create_index("ix_stream_refusals_stream", "stream_refusals", ["stream"], unique=False)
+    op.create_index(
+        "ix_stream_refusals_again", "stream_refusals", ["id"], unique=False, sqlite_where=AGAIN, postgresql_where=AGAIN
+    )
     op.create_table(
         "identities",
         text("ecid"),

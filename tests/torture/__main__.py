@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tests.torture import broken_spool, clock, killpoints, kills, outages, pairs, storage
+from tests.torture import broken_spool, clock, killpoints, kills, outages, pairs, storage, streams
 from tests.torture.site import Plan, Result
 
 
@@ -56,6 +56,8 @@ SCENARIOS = (
     Scenario("clock-ahead", clock.ahead, short=False),
     Scenario("clock-back", clock.back),
     Scenario("twins", pairs.twins),
+    Scenario("streams-sqlite", streams.on_sqlite),
+    Scenario("streams-postgresql", streams.on_postgresql),
 )  # fmt: skip
 #: scenarios at once in the short form
 JOBS = 3
