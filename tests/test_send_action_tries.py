@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from app.action import Cap
 from app.credential import Auth
 from app.policy import Labels, Policy
-from app.send import Actions, Called, action_call
+from app.send import Actions, Called, Destinations, action_call
 from app.send import action as send_action
 from app.send.capping import Capping
 from app.send.destinations import Origin
@@ -156,6 +156,22 @@ def test_an_error_of_ours_ends_the_call_and_nothing_else(party: FakeProvider, mo
         assert found.outcome == "internalError"
         assert found.problem == "An error of ours: ZeroDivisionError; the log names its place."
         assert "+1415" not in str(logs)
+
+
+def test_an_error_of_ours_before_the_first_byte_ends_the_call_too(
+    party: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def torn(*_: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Destinations, "addresses", torn)
+    with capture_logs() as logs:
+        found = called(action(f"{party.url}/"))
+
+    assert (found.outcome, found.problem) == (
+        "internalError", "An error of ours: ZeroDivisionError; the log names its place.",
+    )  # fmt: skip
+    assert [log["action"] for log in logs] == ["crm"]
 
 
 def test_an_action_that_cannot_be_made_ready_stops_no_other(

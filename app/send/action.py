@@ -129,12 +129,11 @@ class Actions:
                 return Called("excluded", problem=f"Policy {policy} leaves this person out.", policy=policy)
             return await call(self._way(ready.compiled), ready.request(fields))
         except SendFailed as failure:
+            if failure.__cause__ is not None:
+                return _error_of_ours(name, failure.__cause__)
             return Called("internalError", problem=f"Nothing was sent: {failure}.")
         except Exception as error:  # noqa: BLE001 - whoever waits for the call is told in any case
-            complain("the call of an action met an error of ours", error, action=name)
-            return Called(
-                "internalError", problem=f"An error of ours: {type(error).__name__}; the log names its place."
-            )
+            return _error_of_ours(name, error)
 
     def _way(self, compiled: Compiled) -> Way:
         return Way(compiled.action, self._client, compiled.authorizer, compiled.tls, self._may_leave)
