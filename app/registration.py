@@ -20,6 +20,8 @@ class Kind(NamedTuple):
     model: type[Spec]
     sealed: tuple[str, ...] = ()
     """Tables of texts that may hold keys: stored encrypted, and shown as stars."""
+    encrypted: tuple[str, ...] = ()
+    """Other fields in which third parties without a standard authentication want their keys: stored encrypted."""
 
 
 KINDS: Mapping[str, Kind] = {
@@ -28,7 +30,7 @@ KINDS: Mapping[str, Kind] = {
         Kind("labels", "labels", Labels),
         Kind("policy", "policies", Policy),
         Kind("cap", "caps", Cap),
-        Kind("action", "actions", Action, ("headers", "query")),
+        Kind("action", "actions", Action, ("headers", "query"), ("url", "payload")),
         Kind("stream", "streams", Stream, ("headers",)),
         Kind("audience", "audiences", Audience),
         Kind("datastream", "datastreams", Datastream),

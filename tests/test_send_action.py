@@ -295,6 +295,11 @@ def test_a_certificate_is_shown(tmp_path: Path) -> None:
         ({"payload": {"a": "{{$upper(event.text)}}"}}, "payload.a: $upper(event.text)"),
         ({"payload": {"{{event.text}}": 1}}, "stands where a field has its name"),
         ({"query": {"q": "{{event.text + }}"}}, "query.q: event.text +"),
+        ({"query": {"{{_id}}": "1"}}, "{{_id}} stands where a field has its name"),
+        (
+            {"query": {"key": "x"}, "auth": {"type": "api_key", "name": "key", "token": "t", "place": "query"}},
+            "query and auth set the same parameter; leave it to auth",
+        ),
         ({"headers": {"X-A": "ä"}}, "headers.X-A has a line break or a character beyond ASCII"),
         ({"headers": {"X-A": "a", "x-a": "b"}}, "headers: one of them is there twice"),
         ({"headers": {"Host": "evil.example"}}, "headers: Charset is always UTF-8, and Host, lengths and Connection"),

@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.action import Action
@@ -163,9 +163,10 @@ URLS = st.sampled_from([
 
 
 @settings(max_examples=200, deadline=None)
-@given(url=URLS, terms=st.lists(TERMS, min_size=1, max_size=5), text=VALUES, attribute=VALUES, query=VALUES)
+@example(url="https://api.example.com", terms=["'/'", "text"], text="%2e%2e", attribute="a")
+@given(url=URLS, terms=st.lists(TERMS, min_size=1, max_size=5), text=VALUES, attribute=VALUES)
 def test_no_value_adds_a_step_or_a_query_or_chooses_the_host(
-    url: str, terms: list[str], text: str, attribute: str, query: str
+    url: str, terms: list[str], text: str, attribute: str
 ) -> None:
     try:
         compose = composer(
@@ -175,10 +176,10 @@ def test_no_value_adds_a_step_or_a_query_or_chooses_the_host(
         if "leads to another path" in str(error):  # the operator's own dots
             return
         raise
-    plain = {"event": {"_id": "1", "text": "v"}, "profile": {"a": "v"}}
+    plain = {"event": {"_id": "1", "text": "vv"}, "profile": {"a": "vv"}}
     try:
         found = compose({"event": {"_id": "1", "text": text}, "profile": {"a": attribute}}).url
-        usual = compose(plain).url.replace("?q=v", "")
+        usual = compose(plain).url.replace("?q=vv", "")
     except SendFailed:
         return  # nothing leaves
 

@@ -327,6 +327,18 @@ def test_a_slip_is_told_in_a_sentence(run: Run, tmp_path: Path) -> None:
         assert sentence in result.stdout + result.stderr
 
 
+def test_what_may_hold_a_key_is_stored_encrypted(run: Run, tmp_path: Path) -> None:
+    run("apply", file_of(tmp_path, example()))
+    database = Database(f"sqlite:///{tmp_path / 'textback.db'}")
+
+    stored = database.read_now(lambda conn: conn.execute(sa.select(tables.registrations)).all())
+    database.close()
+
+    readable = str([row.settings for row in stored if row.kind == "action"])
+    assert "crm-note" in readable
+    assert not [each for each in (TOKEN, "api/contacts", "event.text", "{{_id}}", "campaign}}") if each in readable]
+
+
 def test_check_says_what_is_wrong_with_stored_ones(run: Run, tmp_path: Path) -> None:
     run("apply", file_of(tmp_path, example()))
     database = Database(f"sqlite:///{tmp_path / 'textback.db'}")
@@ -342,7 +354,8 @@ def test_check_says_what_is_wrong_with_stored_ones(run: Run, tmp_path: Path) -> 
         return run("check").stderr
 
     calm = run("check").stderr
-    private = spoil("url", "https://10.0.0.1/")
+    run("apply", file_of(tmp_path, example().replace("crm.example.com:8443/api/contacts/", "10.0.0.1/")))
+    private = run("check").stderr
     path = spoil("path", "_id +")
     form = spoil("retries", 9)
     blocked = run("apply", file_of(tmp_path, example().replace('"${CRM_KEY}"', '""')))

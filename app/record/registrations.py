@@ -43,7 +43,7 @@ def save(conn: sa.Connection, vault: Vault, kind: Kind, model: Any, now: datetim
     row = conn.execute(sa.select(table).where(its)).one_or_none()
     if row is not None and _holds(vault, row, kind, model):
         return "unchanged"
-    settings, sealed = split(model, kind.sealed)
+    settings, sealed = split(model, (*kind.sealed, *kind.encrypted))
     values = {"settings": settings, "secrets": vault.encrypt(sealed), "updated_at": now}
     if row is None:
         conn.execute(table.insert(), {"kind": kind.name, "name": model.name, "created_at": now, **values})

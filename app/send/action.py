@@ -12,9 +12,9 @@ from app.errors import BadInput, SendFailed
 from app.interpret.governance import Denial, Governance, project
 from app.record.registry import Registered
 from app.registration import Registrations
-from app.send.action_call import Called, Way, call
+from app.send.action_call import Called, Tried, Way, call
 from app.send.action_request import composer
-from app.send.authorizer import Authorizer, authorizer
+from app.send.authorizer import Authorizer, prover
 from app.send.capping import Capping
 from app.send.certificate import tls_for
 from app.send.complaint import complain
@@ -118,23 +118,26 @@ class Actions:
         return f"There is no action '{name}'; register it first."
 
     async def call(self, name: str, fields: Mapping[str, Any]) -> Called:
-        """Call a third party, if the policies let this person be a part of it. It never raises for what happens there.
+        """Call a third party, unless a policy leaves this person out. It never raises for what happens there.
 
-        `fields`: all of them, denied ones too; see `app.action`. Counts and retries are those of the action.
+        `fields`: all of them, denied ones too; see `app.action`.
         """
+        return (await self.tried(name, fields)).called
+
+    async def tried(self, name: str, fields: Mapping[str, Any]) -> Tried:
+        """The same, and the status of the last answer."""
         if (ready := self._ready.get(name)) is None:
-            return Called("internalError", problem=self.why_not(name))
+            return _unmade(self.why_not(name))
         try:
             if policy := ready.excluded(fields):
-                return Called("excluded", problem=f"Policy {policy} leaves this person out.", policy=policy)
+                return Tried(Called("excluded", problem=f"Policy {policy} leaves this person out.", policy=policy))
             return await call(self._way(ready.compiled), ready.request(fields))
         except SendFailed as failure:
-            return Called("internalError", problem=f"Nothing was sent: {failure}.")
+            if failure.__cause__ is not None:
+                return _error_of_ours(name, failure.__cause__)
+            return _unmade(f"Nothing was sent: {failure}.")
         except Exception as error:  # noqa: BLE001 - whoever waits for the call is told in any case
-            complain("the call of an action met an error of ours", error, action=name)
-            return Called(
-                "internalError", problem=f"An error of ours: {type(error).__name__}; the log names its place."
-            )
+            return _error_of_ours(name, error)
 
     def _way(self, compiled: Compiled) -> Way:
         return Way(compiled.action, self._client, compiled.authorizer, compiled.tls, self._may_leave)
@@ -143,9 +146,13 @@ class Actions:
         return self._capping.take(place(url).origin)
 
 
-def _error_of_ours(name: str, error: BaseException) -> Called:
+def _unmade(problem: str) -> Tried:
+    return Tried(Called("internalError", problem=problem))
+
+
+def _error_of_ours(name: str, error: BaseException) -> Tried:
     complain("the call of an action met an error of ours", error, action=name)
-    return Called("internalError", problem=f"An error of ours: {type(error).__name__}; the log names its place.")
+    return _unmade(f"An error of ours: {type(error).__name__}; the log names its place.")
 
 
 def _broken(others: Registrations) -> dict[str, str]:
@@ -165,7 +172,7 @@ def compile_action(action: Action, client: Client) -> Compiled:
     return Compiled(
         action,
         composer(action),
-        authorizer(action.auth, client, beside=action.headers),
+        prover(action.auth, action.headers, client),
         tls_for(action.url, action.client_certificate),
     )
 

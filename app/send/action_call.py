@@ -13,8 +13,8 @@ from app.errors import SendFailed
 from app.send.answer import retry_after
 from app.send.authorizer import Authorizer
 from app.send.connection import Answer, AnswerTooLong
+from app.send.courier import proved
 from app.send.http import Client
-from app.send.proved import answer_to
 from app.send.render import Outgoing
 
 #: bytes of an answer that are kept; what is beyond is read, and dropped
@@ -42,8 +42,14 @@ class Called(NamedTuple):
     policy: str = ""
     """The consent policy that left the person out."""
     tries: int = 0
+    """Requests that were made."""
+
+
+class Tried(NamedTuple):
+    """A call, and the status of its last answer; 0: there was none."""
+
+    called: Called
     status: int = 0
-    """Of the last answer; 0: there was none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,22 +65,22 @@ class Way:
     draw: Draw = random.random
 
 
-async def call(way: Way, request: Outgoing) -> Called:
+async def call(way: Way, request: Outgoing) -> Tried:
     """Call, and once more where that may help. The request is the same in each try; a signature or token is not."""
     ends_at = asyncio.get_running_loop().time() + way.action.timeout
-    called, wait = _CAPPED, 0.0
+    tried, wait = Tried(_CAPPED), 0.0
     for number in range(1, way.action.retries + 2):
         if wait > _left(ends_at):
             break  # with what is known by now, which says more than a time-out
         await asyncio.sleep(wait)
         if not way.may_leave(request.url):
             break
-        called, again = await _try(way, request, ends_at)
-        called = called._replace(tries=number)
+        (called, status), again = await _try(way, request, ends_at)
+        tried = Tried(called._replace(tries=number), status)
         if again is None:
             break
         wait = max(again, _FIRST_WAIT * 2 ** (number - 1) * (0.5 + way.draw() / 2))
-    return called
+    return tried
 
 
 _CAPPED = Called(
@@ -82,18 +88,24 @@ _CAPPED = Called(
 )
 
 
-async def _try(way: Way, request: Outgoing, ends_at: float) -> tuple[Called, float | None]:
+async def _try(way: Way, request: Outgoing, ends_at: float) -> tuple[Tried, float | None]:
     """What became of it, and the least seconds until another try; None: another would not help."""
     try:
-        answer = await answer_to(request, way.client, way.authorizer, timeout=_left(ends_at), tls=way.tls)
+        answer = await _answer(way, request, _left(ends_at))
     except SendFailed as failure:
         if failure.__cause__ is not None:  # an error of ours
             raise
         if isinstance(failure.__context__, TimeoutError) and _left(ends_at) < _OVER:
-            return Called("timedout", problem=_too_slow(way.action, failure)), None
+            return Tried(Called("timedout", problem=_too_slow(way.action, failure))), None
         hopeless = failure.permanent or isinstance(failure.__context__, AnswerTooLong)
-        return Called("internalError", problem=f"{failure}."), None if hopeless else failure.retry_after or 0.0
+        return Tried(Called("internalError", problem=f"{failure}.")), None if hopeless else failure.retry_after or 0.0
     return _judged(answer), _again(answer)
+
+
+async def _answer(way: Way, request: Outgoing, seconds: float) -> Answer:
+    if way.authorizer is None:
+        return await way.client.request(*request, timeout=seconds, tls=way.tls)
+    return await proved(way.authorizer, way.client, request, way.tls, seconds)
 
 
 def _too_slow(action: Action, failure: SendFailed) -> str:
@@ -101,12 +113,12 @@ def _too_slow(action: Action, failure: SendFailed) -> str:
     return f"No answer within {action.timeout:.3g} s, the time for all tries; {left}."
 
 
-def _judged(answer: Answer) -> Called:
+def _judged(answer: Answer) -> Tried:
     text = answer.body[:ANSWER_KEPT].decode("utf-8", "ignore").replace("\0", "")
     if 200 <= answer.status < 300:
-        return Called("success", text, status=answer.status)
+        return Tried(Called("success", text), answer.status)
     what = ", a redirect, which is never followed; give the action the final url" if answer.status < 400 else ""
-    return Called(f"http_{answer.status}", text, f"It answered {answer.status}{what}.", status=answer.status)
+    return Tried(Called(f"http_{answer.status}", text, f"It answered {answer.status}{what}."), answer.status)
 
 
 def _again(answer: Answer) -> float | None:

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from app.action import Action
+from app.credential import ApiKeyAuth
 from app.errors import BadInput, SendFailed
 from app.send.answer import steps_of
 from app.send.authorization import Authorization, authorization
@@ -80,7 +81,11 @@ def _static(action: Action) -> str:
 
 
 def _query(action: Action, instead: Instead) -> Callable[[Fields], Iterator[str]]:
-    fills = {form_encoded(name): _leaf(text, ("query", name), instead) for name, text in action.query.items()}
+    if isinstance(action.auth, ApiKeyAuth) and action.auth.place == "query" and action.auth.name in action.query:
+        raise BadInput("query and auth set the same parameter; leave it to auth")
+    fills = {
+        form_encoded(constant_name(name)): _leaf(text, ("query", name), instead) for name, text in action.query.items()
+    }
 
     def pairs(fields: Fields) -> Iterator[str]:
         for name, fill in fills.items():

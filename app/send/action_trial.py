@@ -52,13 +52,13 @@ async def try_action(actions: Actions, name: str, fields: Fields, *, dry_run: bo
 
 
 async def _called(actions: Actions, ready: ReadyAction, fields: Fields, request: Outgoing) -> ActionTrial:
-    called = await actions.call(ready.action.name, fields)
+    called, status = await actions.tried(ready.action.name, fields)
     proved = await _proved_again(ready, request) if called.response else None
     hidden = mask(ready.action, proof_of(ready.action.auth), _proofs(ready.action, proved))
     shown = _shown(_as_if_proved(ready.action, request), hidden)
     answer = hidden.sentence(called.response)[:SHOWN]
     return ActionTrial(
-        called.outcome, hidden.sentence(called.problem), called.policy, called.tries, called.status, answer, shown
+        called.outcome, hidden.sentence(called.problem), called.policy, called.tries, status, answer, shown
     )
 
 

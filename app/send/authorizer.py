@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Protocol
 
-from app.credential import Auth, JwtAuth, MacAuth, MacRecipe, OAuthAuth
+from app.credential import Auth, Credential, JwtAuth, MacAuth, MacRecipe, OAuthAuth
 from app.errors import BadInput
 from app.send.authorization import header_name, prefixed, replaced
 from app.send.fetched_token import FetchedTokens
@@ -12,6 +12,7 @@ from app.send.mac import MacSigner
 from app.send.own_token import OwnTokens
 from app.send.render import Outgoing
 from app.send.token_call import token_call
+from app.sending import Send
 
 
 class Authorizer(Protocol):
@@ -56,16 +57,18 @@ class TokenHeader:
         return self._tokens.forget(outgoing.headers[self._name].removeprefix(self._prefix))
 
 
-def authorizer(
-    auth: Auth, client: Client, *, beside: Iterable[str] = (), recipe: MacRecipe | None = None
-) -> Authorizer | None:
-    """What proves each request anew; None where the proof is the same for all, see `authorization`.
+def authorizer(credential: Credential, rules: Send, client: Client) -> Authorizer | None:
+    """What proves each request of the credential; None where the proof is the same for all, see `authorization`.
 
-    `client`: for token calls; `beside`: the names of the other headers; `recipe`: how a MAC is made where `auth` does
-    not say. Raises BadInput for what could never be sent.
+    `client`: for token calls. Raises BadInput for what could never be sent.
     """
+    return prover(credential.auth, credential.headers, client, rules.mac)
+
+
+def prover(auth: Auth, headers: Iterable[str], client: Client, recipe: MacRecipe | None = None) -> Authorizer | None:
+    """The same for what is no credential; `headers`: the names of those that are set beside."""
     made = _made(auth, recipe, client)
-    if made and not made.headers.isdisjoint(map(str.lower, beside)):
+    if made and not made.headers.isdisjoint(map(str.lower, headers)):
         raise BadInput("headers and auth set the same header; leave it to auth")
     return made
 
