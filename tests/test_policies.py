@@ -142,6 +142,19 @@ def test_everybody_is_counted_a_page_at_a_time(run: Run, tmp_path: Path, monkeyp
     assert found["people"] == {"looked_at": 4, "excluded": 3, "by_policy": {"ads-by-consent": 3}, "next": None}
 
 
+def test_people_are_those_of_the_program_of_all_programs_and_with_attributes(run: Run, tmp_path: Path) -> None:
+    people(run, tmp_path)
+    elsewhere = f"{DORA[:-1]}4,opted_in,news\n{DORA[:-1]}5,opted_out,*\n"
+    run("consent", "import", file_of(tmp_path, "address,state,program\n" + elsewhere, "c.csv"), "--actor", "us")
+
+    def looked_at(*words: str) -> int:
+        found = run("policies", "try", "--stream", "bus", "--all", "--json", *words)
+        return int(json.loads(found.stdout)["people"]["looked_at"])
+
+    # three with consent, Dora, and one who is out of everything; of news one more, but those with attributes alone
+    assert (looked_at(), looked_at("--program", "news")) == (5, 6)
+
+
 SLIPS = {
     (): "Say what the data would be used for: one of action, stream, destination and marketing action.",
     ("--action", "a", "--stream", "b"): "Say what the data would be used for: one of",
