@@ -11,7 +11,16 @@ from app.expression import expression
 from app.policy import Policy
 
 _NAMES = ("email", "phone", "city", "loyalty.tier")
-_OTHERS = ("event._id", "event.text", "event.normal", "event.keyword", "consent.state", "consent.may_send")
+_OTHERS = (
+    "event._id",
+    "event.text",
+    "event.normal",
+    "event.keyword",
+    "consent.state",
+    "consent.may_send",
+    "event.old_state",
+    "event.new_state",
+)
 FIELDS = (*_OTHERS, *(f"profile.{name}" for name in _NAMES))
 #: long enough that no expression makes one by chance
 SECRETS = {field: f"SECRET-{number}-of-{field[::-1]}" for number, field in enumerate(FIELDS)}

@@ -26,6 +26,9 @@ DERIVED: Mapping[str, str] = {
     "event.normal": "event.text",
     "event.keyword": "event.text",
     "event.status": "event.provider_status",
+    "event.old_state": "consent.state",
+    "event.new_state": "consent.state",
+    "event.cause": "consent.cause",
     "consent.may_send": "consent.state",
 }
 #: what stands beside the roots, and is a field of an event
