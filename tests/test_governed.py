@@ -1,5 +1,6 @@
 """A violation blocks saving, wherever the change that makes it is; the sentence names field, label, policy, mend."""
 
+import shutil
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -215,8 +216,8 @@ def test_an_audience_that_is_not_there_is_somebody_else_s_fault_to_tell() -> Non
 
 
 @pytest.fixture
-def run(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    return runner(database_url, monkeypatch, tmp_path)
+def run(sqlite_template: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    return runner(f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'textback.db')}", monkeypatch, tmp_path)
 
 
 def applied(run: Run, folder: Path, text: str) -> tuple[int, str]:
@@ -258,9 +259,6 @@ def test_the_api_looks_at_everything_again_when_label_policy_or_action_changes(s
     assert served.ask("PUT", "/v1/policies/no-identity", wanted["policies"]).status == 200
     assert served.ask("POST", "/v1/labels", wanted["labels"]).json["detail"] == BROKEN
     assert served.ask("GET", "/v1/labels").json["items"] == []
-
-
-def test_the_api_refuses_a_label_that_is_none(served: Served) -> None:
     refused = served.ask("POST", "/v1/labels", {"name": "profile.*", "labels": ["C13"]})
     assert refused.status == 422
     assert "is no field; name one" in refused.body.decode()

@@ -1,20 +1,25 @@
 """What may leave, and about whom: labels, policies, and the projection that holds whatever an expression says."""
 
-from collections.abc import Collection
-from typing import Any
-
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from app.errors import BadInput, TookTooLong, Unreadable
-from app.expression import expression
 from app.interpret.governance import ALIASES, DERIVED, Denial, Governance, governed_by, project, violations
 from app.interpret.mentions import mentioned
 from app.policy import CONSENT_FIELDS, CORE_LABELS, EVENT_FIELDS, Labels, Policy
 from app.registration import Registrations
+from tests.governing import (
+    FIELDS,
+    SECRETS,
+    everything,
+    expressions,
+    is_the_same,
+    labels_of_some,
+    policies,
+    uses,
+    yielded,
+)
 
 ADS = ["advertising"]
 EMAIL = Labels(name="profile.email", labels=["I1"])
@@ -131,6 +136,13 @@ def test_whoever_a_policy_is_not_true_of_is_left_out(require: str, consent: dict
     assert governance.excludes(["analytics"], {"consent": consent}) is None
 
 
+def test_what_takes_too_long_is_met_by_nobody() -> None:
+    endless = Policy(name="endless", require="$not($contains(profile.note, /^(a+)+$/))")
+    fields = {"profile": {"note": "a" * 40 + "b"}}
+    [verdict] = Governance([], [endless]).verdicts([], fields)
+    assert verdict == ("endless", False, "the expression fails at character 16: it takes too long")
+
+
 def test_a_policy_decides_over_denied_fields_too() -> None:
     adult = Policy(name="adults", require="$number(profile.age) >= 18")
     governance = Governance([Labels(name="profile.age", labels=["C2"])], [adult, Policy(name="p", deny=["C2"])])
@@ -168,93 +180,6 @@ def test_a_name_with_dots_is_one_name_or_a_branch() -> None:
 
 
 # --- what holds for any expression --------------------------------------------------------------------------------
-
-_NAMES = ("email", "phone", "city", "loyalty.tier")
-_OTHERS = ("event._id", "event.text", "event.normal", "event.keyword", "consent.state", "consent.may_send")
-FIELDS = (*_OTHERS, *(f"profile.{name}" for name in _NAMES))
-#: long enough that no expression makes one by chance
-SECRETS = {field: f"SECRET-{number}-of-{field[::-1]}" for number, field in enumerate(FIELDS)}
-
-
-def everything(changed: Collection[str] = ()) -> dict[str, Any]:
-    """Each field with its own secret; those that are changed, with another one."""
-    found: dict[str, Any] = {"event": {}, "profile": {}, "consent": {}}
-    for field, secret in SECRETS.items():
-        root, _, name = field.partition(".")
-        found[root][name] = f"another {secret}" if field in changed else secret
-    return found | {"_id": found["event"]["_id"]}
-
-
-@st.composite
-def names(draw: st.DrawFn) -> str:
-    """An expression for a field's name or a root: as it is, quoted, or put together out of pieces."""
-    name = draw(st.sampled_from([*(field.partition(".")[2] for field in FIELDS), "profile", "event", "consent"]))
-    cut = draw(st.integers(0, len(name)))
-    escaped = "".join(f"\\u{ord(letter):04x}" for letter in name)
-    forms = [f'"{name}"', f"'{name}'", f'"{escaped}"', f'("{name[:cut]}" & "{name[cut:]}")']
-    forms += [f"$join(['{name[:cut]}', '{name[cut:]}'])", f"$substring('x{name}', 1)", f"$lowercase('{name.upper()}')"]
-    return draw(st.sampled_from(forms))
-
-
-@st.composite
-def steps(draw: st.DrawFn) -> str:
-    """A path to something, plainly named."""
-    root, name = draw(st.sampled_from(["profile", "event", "consent", "`profile`", "$$", "$"])), draw(names())
-    plain = draw(st.sampled_from(["email", "`phone`", '"text"', "city", "state", "_id", "*", "**", "`loyalty.tier`"]))
-    forms = [f"{root}.{plain}", f"{root}.({plain})", f"{root}.$lookup($, {name})", f"$lookup({root}, {name})"]
-    forms += [f"$lookup($lookup($$, {name}), {draw(names())})", f"{root}.($lookup({name}))", f"{root}.({name})"]
-    forms += [f"{root}.city.%.{plain}", f"({root}).{plain}", f"{root}[{plain} != 'x'].{plain}", f"{root}.{plain}[0]"]
-    forms += [f"{root}{{'x': {plain}}}", f"($r := {root}; $r.{plain})", f"{root}^({plain})", "_id", root, plain]
-    return draw(st.sampled_from(forms))
-
-
-def grown(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    """An expression around another."""
-    shapes = [
-        "$string({0})", "$keys({0})", "$merge([{0}, {{'a': 1}}])", "$spread({0})", "{0} ~> $string", "[{0}]",
-        "$sift({0}, function($v, $k) {{ $k != 'x' }})", "$each({0}, function($v, $k) {{ $k & $v }})",
-        "{{'a': {0}}}", "({0}) & 'x'", "$map([{0}], $string)", "$reduce([{0}, 'x'], function($a, $b) {{ $a & $b }})",
-        "profile.($sift(function($v) {{ true }}))", "$sift(function($v, $k) {{ $k = 'profile' or {0} = 1 }})",
-        "$base64encode($string({0}))", "$reverse($split($string({0}), ''))", "$uppercase($string({0}))",
-        "$replace($string({0}), /(.)/, '$1')", "$filter(**, function($v) {{ $v != {0} }})", "$exists({0}) ? $ : $$",
-        "({0}; $string())", "$zip([{0}], [1])", "$ ~> |$|{{'more': {0}}}|", "($f := $lookup; $f({0}, 'email'))",
-        "(function($o)<o-:o>{{ $o }}())", "$keys($$).$lookup($$, $)", "$join($string($each($$, $string)), {0})",
-    ]  # fmt: skip
-    return st.builds(lambda shape, one: shape.format(one), st.sampled_from(shapes), inner)
-
-
-expressions = st.recursive(steps(), grown, max_leaves=4)
-labels_of_some = st.dictionaries(
-    st.sampled_from(FIELDS), st.lists(st.sampled_from(["C2", "I1", "S1", "own"]), min_size=1, max_size=3), max_size=5
-)
-uses = st.lists(st.sampled_from(["advertising", "analytics"]), max_size=2)
-policies = st.lists(
-    st.builds(
-        Policy, name=st.sampled_from(["a", "b"]), marketing_actions=uses,
-        deny=st.lists(st.sampled_from(["C2", "I1", "S1", "own", "C12"]), min_size=1, max_size=3),
-    ),
-    max_size=3,
-)  # fmt: skip
-
-
-#: on a machine that has much to do, the clock stops what it would not stop another time
-LATE = "late"
-
-
-def is_the_same(text: str, fields: dict[str, Any], others: dict[str, Any]) -> bool:
-    """Whether an expression yields the same of both, as far as the clock lets us see."""
-    both = {yielded(text, fields), yielded(text, others)} - {LATE}
-    return len(both) < 2
-
-
-def yielded(text: str, fields: dict[str, Any]) -> str:
-    """What an expression yields, as JSON; what went wrong where it yields nothing."""
-    try:
-        return orjson.dumps(expression(text)(fields)).decode()
-    except TookTooLong:
-        return LATE
-    except (BadInput, Unreadable) as error:
-        return str(error)
 
 
 @given(labels_of_some, policies, uses, expressions)

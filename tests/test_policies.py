@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,9 +34,19 @@ ALICE, BOB, CHARLIE, DORA = "+14155550100", "+14155550101", "+14155550102", "+14
 
 
 @pytest.fixture
-def run(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    found = runner(database_url, monkeypatch, tmp_path)
-    result = found("apply", file_of(tmp_path, EXAMPLE + STREAM + DESTINATION))
+def run(sqlite_template: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Where it is not the database that matters."""
+    file = shutil.copy(sqlite_template, tmp_path / "textback.db")
+    return prepared(runner(f"sqlite:///{file}", monkeypatch, tmp_path), tmp_path)
+
+
+@pytest.fixture
+def run_on_each(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    return prepared(runner(database_url, monkeypatch, tmp_path), tmp_path)
+
+
+def prepared(found: Run, folder: Path) -> Run:
+    result = found("apply", file_of(folder, EXAMPLE + STREAM + DESTINATION))
     assert (result.exit_code, result.stderr) == (0, "")
     return found
 
@@ -126,20 +137,35 @@ def test_where_nothing_is_denied_that_is_said(run: Run, tmp_path: Path) -> None:
     assert lines(run, "--action", "quiet")[0] == "For action 'quiet', which names no marketing action:"
 
 
-def test_everybody_is_counted_a_page_at_a_time(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    people(run, tmp_path)
+def test_everybody_is_counted_a_page_at_a_time(
+    run_on_each: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people(run_on_each, tmp_path)
     counted = ("--action", "ad-platform", "--all")
-    for page in (1_000, 3, 1):
+    for page in (1_000, 3):
         monkeypatch.setattr("app.serve.commands_policies.MOST", page)
-        assert lines(run, *counted)[-2:] == [
+        assert lines(run_on_each, *counted)[-2:] == [
             "  3 of 4 stored people would be left out, which is everybody",
             "    3 first by policy 'ads-by-consent'",
         ]
-    assert lines(run, *counted, "--most", "2")[-2] == (
+    assert lines(run_on_each, *counted, "--most", "2")[-2] == (
         "  1 of 2 stored people would be left out; there are more, see --most"
     )
-    found = json.loads(run("policies", "try", *counted, "--json").stdout)
+    found = json.loads(run_on_each("policies", "try", *counted, "--json").stdout)
     assert found["people"] == {"looked_at": 4, "excluded": 3, "by_policy": {"ads-by-consent": 3}, "next": None}
+
+
+def test_people_are_those_of_the_program_of_all_programs_and_with_attributes(run_on_each: Run, tmp_path: Path) -> None:
+    people(run_on_each, tmp_path)
+    elsewhere = f"{DORA[:-1]}4,opted_in,news\n{DORA[:-1]}5,opted_out,*\n"
+    run_on_each("consent", "import", file_of(tmp_path, "address,state,program\n" + elsewhere, "c.csv"), "--actor", "us")
+
+    def looked_at(*words: str) -> int:
+        found = run_on_each("policies", "try", "--stream", "bus", "--all", "--json", *words)
+        return int(json.loads(found.stdout)["people"]["looked_at"])
+
+    # three with consent, Dora, and one who is out of everything; of news one more, but those with attributes alone
+    assert (looked_at(), looked_at("--program", "news")) == (5, 6)
 
 
 SLIPS = {
@@ -238,6 +264,7 @@ def test_check_tells_what_does_nothing_and_what_streams_go_without(run: Run, tmp
 
 
 def test_check_is_silent_of_governance_where_there_is_none(
-    database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    sqlite_template: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert findings(runner(database_url, monkeypatch, tmp_path)) == []
+    file = shutil.copy(sqlite_template, tmp_path / "textback.db")
+    assert findings(runner(f"sqlite:///{file}", monkeypatch, tmp_path)) == []
