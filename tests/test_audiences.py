@@ -12,6 +12,7 @@ from app.events import Cause, Change, ConsentState, Status
 from app.interpret import audiences, decide
 from app.record import (
     batch,
+    erasure,
     facts,
     generations,
     memberships,
@@ -375,6 +376,24 @@ def test_nobody_may_be_sent_to_after_a_restore_until_it_is_compared(watched: Dat
 
     assert asked(watched) == {"all"}
     assert (work_off(watched), ready(watched)) == (0, {"may", "all"})
+
+
+def test_who_was_erased_is_in_no_audience_and_what_holds_for_them_counts_when_they_come_back(
+    database_url: str,
+) -> None:
+    database = Database(database_url, evidence_key="an-evidence-key-of-32-characters-or-more")
+    hear(database, inbound("STOP"))
+    register(database, out=OUT, all="true")
+    rebuild(database)
+
+    database.write_now(lambda conn: erasure.suppress(conn, erasure.Asked(BOB, "dora", "a letter", NOON)))
+    database.write_now(lambda conn: conn.execute(tables.inbound_messages.delete()))
+    erased = asked(database)
+    hear(database, inbound("hello"), at=1)
+    back = asked(database)
+    database.close()
+
+    assert (erased, back) == (set(), {"all", "out"})
 
 
 # --- who asks -----------------------------------------------------------------------------------------------------

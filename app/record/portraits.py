@@ -60,10 +60,12 @@ def read(conn: sa.Connection, addresses: Collection[str]) -> list[Portrait]:
     known = {address for _, address in own} | {row[0] for row in (*attributes, *sent, *said)}
     names = sorted({row[0] for row in programs})
     if mark:
+        names = sorted({*names, *conn.execute(_SUPPRESSED_IN).scalars()})
         own = _with_suppressed(conn, mark[0][0], names, own, known & set(addresses))
     return _drawn(addresses, names, (own, attributes, sent, said), withheld=bool(restored))
 
 
+_SUPPRESSED_IN = sa.text("SELECT DISTINCT program FROM suppressions")
 _SOME = sa.text(
     "SELECT address FROM (SELECT address FROM consent ORDER BY program, address LIMIT :limit) AS standing "
     "UNION SELECT address FROM (SELECT DISTINCT address FROM profile_attributes ORDER BY address LIMIT :limit) AS told "

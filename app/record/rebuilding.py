@@ -23,6 +23,7 @@ from app.record.tables import person_messages, stale_memberships
 
 #: people per step, and messages of which it is noted whose they are
 PAGE, GATHERED = 500, 2_000
+_PAGES_AT_ONCE = 4
 
 
 class Seen(NamedTuple):
@@ -71,9 +72,12 @@ def step(conn: sa.Connection, seen: Seen, now: datetime) -> bool:
         return True
     if seen.oldest < generation.barrier:
         return False
-    page = _PAGES[generation.source](conn, generation.after)
-    _put(conn, page.addresses, generation.current)
-    generations.put(conn, _further(generation, page.end), now)
+    for _ in range(_PAGES_AT_ONCE):  # where everybody is there already, a commit for each page would cost the most
+        page = _PAGES[generation.source](conn, generation.after)
+        generation, put = _further(generation, page.end), _put(conn, page.addresses, generation.current)
+        if put or not page.end:
+            break
+    generations.put(conn, generation, now)
     return True
 
 
@@ -93,9 +97,10 @@ _PUT = Ask(
 )
 
 
-def _put(conn: sa.Connection, addresses: Sequence[str], current: int) -> None:
+def _put(conn: sa.Connection, addresses: Sequence[str], current: int) -> int:
+    """How many of them are not worked out yet by the conditions as they are."""
     mark = new_id()
-    _PUT.run(conn, [(address, mark, current) for address in sorted(set(addresses))])
+    return len(_PUT.run(conn, [(address, mark, current) for address in sorted(set(addresses))]))
 
 
 # --- the sources --------------------------------------------------------------------------------------------------

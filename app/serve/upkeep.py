@@ -117,7 +117,7 @@ class Upkeep:
         if not rows:
             return False
         stored = await self._write(partial(memberships.store, rows=rows, now=datetime.now(UTC)))
-        if is_full:
+        if is_full or self._parts.writer.waiting:  # there is much to do, for us or for events: theirs comes first
             await asyncio.sleep(time.monotonic() - began)
         return stored > 0
 
