@@ -38,6 +38,9 @@ EVENT_FIELDS = frozenset(
         *("text", "normal", "category", "keyword", "sender", "channel", "provider_id"),
         *("status", "provider_status", "code", "error_text", "message_id"),
         *("documentId", "documentVersionId", "name", "username"),
+        # of what a stream tells beside these
+        *("sequence", "effective_at", "provider_time", "account", "part", "raised"),
+        *("old_state", "new_state", "superseded", "cause", "rule", "list_version", "actor", "reason"),
     }
 )
 CONSENT_FIELDS = frozenset(["state", "since", "cause", "may_send"])

@@ -113,6 +113,15 @@ def test_until_a_rebuild_has_reached_somebody_they_are_worked_out_on_the_spot(da
     assert (ready(database), asked(database)) == ({"out"}, {"out", "all"})
 
 
+def test_what_is_said_of_an_audience_changes_nobodys_membership(watched: Database) -> None:
+    before = watched.read_now(generations.read)
+    told = Audience(name="never", condition="false", description="nobody")
+
+    outcome = watched.write_now(lambda conn: registrations.save(conn, VAULT, KIND, told, NOON))
+
+    assert (outcome, watched.read_now(generations.read)) == ("changed", before)
+
+
 def test_nobody_is_in_an_audience_while_it_is_not_known_which_messages_they_were_sent(database: Database) -> None:
     hear(database, receipt(Status.DELIVERED))
     register(database, silent="messages.sent = 0")

@@ -81,6 +81,8 @@ def test_while_a_restored_database_is_not_compared_nobody_may_be_sent_to() -> No
         ("$number(profile.age) >= 18", True),
         ('$toMillis(inbound.last_at) < $toMillis("2026-11-22T12:00:01Z")', True),
         ('address ~> $contains("+1415")', True),
+        ("$toMillis(inbound.last_at) < $millis() - 86400000", True),
+        ("$now() > inbound.last_at", True),
         ("true /* a comment */", True),
         ("($x := profile.age; $x = '33')", True),
         ("profile.firstName", False),

@@ -77,7 +77,7 @@ def _found(
         return {row[0]: () for row in rows}
     ready = {row[0]: tuple(row[1].split()) for row in rows if _is_ready(row, generation, state)}
     late = {row[0] for row in rows} - ready.keys()
-    return ready | _on_the_spot(conn, sorted(late), work_out) if late else ready
+    return ready | _on_the_spot(conn, sorted(late), generation, work_out) if late else ready
 
 
 def _is_ready(row: Row, generation: Generation, state: Mapping[str, str]) -> bool:
@@ -85,8 +85,11 @@ def _is_ready(row: Row, generation: Generation, state: Mapping[str, str]) -> boo
     return is_valid and row[3] is None and RESTORED not in state
 
 
-def _on_the_spot(conn: sa.Connection, addresses: Sequence[str], work_out: WorkOut) -> dict[str, tuple[str, ...]]:
-    return dict(zip(addresses, work_out(conditions(conn), portraits.read(conn, addresses)), strict=True))
+def _on_the_spot(
+    conn: sa.Connection, addresses: Sequence[str], generation: Generation, work_out: WorkOut
+) -> dict[str, tuple[str, ...]]:
+    known = conditions(conn, generation)
+    return dict(zip(addresses, work_out(known, portraits.read(conn, addresses)), strict=True))
 
 
 def stored(conn: sa.Connection, address: str) -> list[str]:
@@ -109,12 +112,19 @@ def is_ready(conn: sa.Connection, address: str) -> bool:
     return FACT in state and _is_ready(rows[0], generations.opened(state[FACT]), state)
 
 
-def conditions(conn: sa.Connection) -> dict[str, str]:
-    """The condition of each audience, by name."""
-    rows = conn.execute(_CONDITIONS).all()
-    return {row.name: orjson.loads(row.settings).get("condition", "false") for row in rows}
+def conditions(conn: sa.Connection, generation: Generation) -> dict[str, str]:
+    """The condition of each audience by name, of this generation or, in the moment of a change, of the next one."""
+    found = _known.get(generation.current)
+    if found is None:
+        rows = conn.execute(_CONDITIONS).all()
+        found = {row.name: orjson.loads(row.settings).get("condition", "false") for row in rows}
+        _known.clear()
+        _known[generation.current] = found
+    return found
 
 
+#: the conditions of the last generation that was asked for: no two have one number, whatever the database
+_known: dict[int, dict[str, str]] = {}
 _CONDITIONS = sa.text("SELECT name, settings FROM registrations WHERE kind = 'audience' ORDER BY name")
 
 
@@ -188,7 +198,7 @@ def worked_out(conn: sa.Connection, people: Sequence[tuple[str, int]], work_out:
     known = portraits.read(conn, [address for address, _ in people])
     if known[0].withheld:  # what is recorded may be too old to say; look-ups work out on the spot until it is compared
         return []
-    found = work_out(conditions(conn), known)
+    found = work_out(conditions(conn, generation), known)
     return [
         _worked(portrait, audiences, generation.current, mark)
         for portrait, audiences, (_, mark) in zip(known, found, people, strict=True)

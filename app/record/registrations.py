@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
 from pydantic import ValidationError
 
@@ -48,7 +49,7 @@ def save(conn: sa.Connection, vault: Vault, kind: Kind, model: Any, now: datetim
         conn.execute(table.insert(), {"kind": kind.name, "name": model.name, "created_at": now, **values})
     else:
         conn.execute(table.update().where(its), values)
-    if kind.model is Audience:
+    if isinstance(model, Audience) and not (row and _has_condition(row, model.condition)):
         generations.follow(conn, left=_count(conn, kind), added=True, now=now)
     return raised(conn, "changed" if row else "created")
 
@@ -64,6 +65,11 @@ def delete(conn: sa.Connection, kind: Kind, name: str, *, check: Callable[[], No
             generations.follow(conn, left=_count(conn, kind), added=False, now=datetime.now(UTC))
         raised(conn, "changed")
     return gone
+
+
+def _has_condition(row: Any, condition: str) -> bool:
+    """Whether the stored audience has this condition already; then nobody's membership changes."""
+    return bool(orjson.loads(row.settings).get("condition") == condition)
 
 
 def _count(conn: sa.Connection, kind: Kind) -> int:

@@ -7,9 +7,10 @@ first; a rebuild goes on when there are none, and then it rests as long as it wo
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from typing import TypeVar
 
 import sqlalchemy as sa
 
@@ -23,6 +24,8 @@ from app.record.registry import Registered
 from app.send import complain
 from app.serve.parts import Parts
 from app.settings import Settings
+
+T = TypeVar("T")
 
 _LOOK_EVERY = 0.5
 _AGAIN = 5.0
@@ -88,7 +91,7 @@ class Upkeep:
 
     async def _forget(self) -> None:
         """What was kept for audiences that are gone."""
-        while await self._parts.writer.run(rebuilding.forget_some):  # noqa: ASYNC110 - no event waits behind it
+        while await self._write(rebuilding.forget_some):  # noqa: ASYNC110 - no event waits behind it
             await asyncio.sleep(_BETWEEN)
 
     async def _renew(self) -> None:
@@ -97,7 +100,14 @@ class Upkeep:
         seen = await self._parts.database.read(generations.read)
         now = datetime.now(UTC)
         if seen and (seen.unknown_consent != setting or generations.is_due(seen, now)):
-            await self._parts.writer.run(partial(generations.renew, now=now, unknown_consent=setting))
+            await self._write(partial(generations.renew, now=now, unknown_consent=setting))
+
+    async def _write(self, act: Callable[[sa.Connection], T]) -> T:
+        """In PostgreSQL in a transaction of its own: two nodes that hold the people of a batch, and then wait for those
+        of the other's rebuild, would wait for each other."""
+        if self._parts.database.dialect == "postgresql":
+            return await self._parts.database.apart(act)
+        return await self._parts.writer.run(act)
 
     async def _work_some(self) -> bool:
         """Work out a page of stale people; whether some were stored."""
@@ -106,7 +116,7 @@ class Upkeep:
         self._after = rows[-1].address if is_full and rows else ""
         if not rows:
             return False
-        stored = await self._parts.writer.run(partial(memberships.store, rows=rows, now=datetime.now(UTC)))
+        stored = await self._write(partial(memberships.store, rows=rows, now=datetime.now(UTC)))
         if is_full:
             await asyncio.sleep(time.monotonic() - began)
         return stored > 0
@@ -123,6 +133,6 @@ class Upkeep:
         if seen is None or not seen.generation.source:
             return False
         began = time.monotonic()
-        further = await self._parts.writer.run(partial(rebuilding.step, seen=seen, now=datetime.now(UTC)))
+        further = await self._write(partial(rebuilding.step, seen=seen, now=datetime.now(UTC)))
         await asyncio.sleep(time.monotonic() - began)
         return further

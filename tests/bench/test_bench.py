@@ -1,12 +1,17 @@
 """The bench's own judgement: a lost, doubled or invented event must not pass, and a demand is met by the median."""
 
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
+from app.interpret import audiences
+from app.record import memberships
 from app.record.database import Database
 from app.record.ids import new_id
+from tests.bench import subscribers
 from tests.bench.contenders import Contender
 from tests.bench.databases import answered_twice, stored_events
 from tests.bench.filling import fill
@@ -121,3 +126,24 @@ def test_a_filled_database_holds_old_events_that_are_not_the_loads(
     assert last < new_id()
     assert stored_events(database_url, "textback", kind) == []
     assert answered_twice(database_url) == 0
+
+
+def test_subscribers_are_in_the_audiences_that_their_conditions_say(tmp_path: Path) -> None:
+    file, key = tmp_path / "subscribers.db", "a-secret-key-of-32-characters-or-more"
+    subscribers.fill(file, 300, key)
+    everybody = [subscribers.address_of(n) for n in range(1, 301)]
+    work_out = partial(audiences.work_out, unknown_consent="allow")
+    filled = Database(f"sqlite:///{file}")
+
+    def touched(conn: sa.Connection) -> None:
+        memberships.touch(conn, everybody)
+
+    stored = filled.read_now(lambda conn: memberships.of_people(conn, everybody, work_out))
+    filled.write_now(touched)
+    worked_out = filled.read_now(lambda conn: memberships.of_people(conn, everybody, work_out))
+    browser = filled.read_now(lambda conn: memberships.of_browsers(conn, [subscribers.ecid_of(7)], work_out))
+    filled.close()
+
+    expected = {subscribers.address_of(n): tuple(subscribers.audiences_of(n)) for n in range(1, 301)}
+    assert stored == worked_out == expected
+    assert browser == {subscribers.ecid_of(7): (subscribers.address_of(7), expected[subscribers.address_of(7)])}
