@@ -556,6 +556,18 @@ def test_two_nodes_make_one_call_and_give_one_answer(database_url: str) -> None:
         assert len(here.called) == 2
 
 
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+def test_what_was_done_is_told_although_it_cannot_be_written_down_any_more(database_url: str) -> None:
+    with archive(database_url) as here, ThreadPoolExecutor(1) as people:
+        here.third_party.plan.append(answer(200, {}, pause=0.5))
+        told = people.submit(here.run)
+        wait_for(lambda: here.third_party.requests)
+        here.textback.run(here.textback.parts.writer.stop())
+
+        assert told.result().json == SUCCESS
+        assert here.calls == [("archive", "document", "calling", "", 1)]
+
+
 # --- when a process dies ------------------------------------------------------------------------------------------
 
 

@@ -69,22 +69,19 @@ async def run_once(parts: Parts, action: Action, event: Mapping[str, Any]) -> Ra
 
 
 async def _call(parts: Parts, action: Action, event: Mapping[str, Any]) -> _Called:
-    """Never beyond the lease: by then another request may make the call."""
+    """It never raises for what happens there, and never goes on beyond the lease: by then another may make the call."""
     try:
         async with asyncio.timeout(action.timeout + _GRACE):
             fields = {"event": event, "profile": {}, "consent": {}}
             called: _Called = await parts.actions.call(action.name, fields)  # type: ignore[attr-defined]
             return called
     except TimeoutError:
-        return _Ended("timedout", "The call went on after its time-out, and was given up.")
-    except Exception as error:  # noqa: BLE001 - whatever it was, the key must be let go of
-        complain("a document action failed by a fault of ours", error, action=action.name)
-        return _Ended("internalError", f"A fault of textback: {type(error).__name__}.")
+        return _GivenUp()
 
 
-class _Ended(NamedTuple):
-    outcome: str
-    problem: str
+class _GivenUp(NamedTuple):
+    outcome: str = "timedout"
+    problem: str = "The call went on after its time-out, and was given up."
     response: str = ""
     policy: str = ""
 
