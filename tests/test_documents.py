@@ -257,14 +257,15 @@ def test_a_token_with_the_scope_may_as_api_key_or_bearer_and_so_may_an_admins(sh
         {"apiKey": shared.key, "username": USER, "Authorization": "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="},
     ]
     encoded = [{name: value.encode().decode("latin-1") for name, value in way.items()} for way in ways]
+    encoded.append({"apiKey": shared.key, "username": "Zoë"})  # in latin-1, as older clients write headers
 
     told = [
         shared.ask(f"/customAction?{urlencode(QUERY | {'documentId': f'way{number}'})}", way).json
         for number, way in enumerate(encoded)
     ]
 
-    assert told == [SUCCESS] * 5
-    assert [sent["who"] for sent in shared.called[-5:]] == [USER, "", "Zoë", "", USER]
+    assert told == [SUCCESS] * 6
+    assert [sent["who"] for sent in shared.called] == [USER, "", "Zoë", "", USER, "Zoë"]
 
 
 def test_nobody_else_may_and_nothing_is_run(shared: Archive) -> None:
@@ -554,6 +555,18 @@ def test_two_nodes_make_one_call_and_give_one_answer(database_url: str) -> None:
         assert len({each.body for each in failed}) == 1
         assert [each.json for each in done] == [SUCCESS] * 6
         assert len(here.called) == 2
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+def test_what_was_done_is_told_although_it_cannot_be_written_down_any_more(database_url: str) -> None:
+    with archive(database_url) as here, ThreadPoolExecutor(1) as people:
+        here.third_party.plan.append(answer(200, {}, pause=0.5))
+        told = people.submit(here.run)
+        wait_for(lambda: here.third_party.requests)
+        here.textback.run(here.textback.parts.writer.stop())
+
+        assert told.result().json == SUCCESS
+        assert here.calls == [("archive", "document", "calling", "", 1)]
 
 
 # --- when a process dies ------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from app.record.tables import Moment, action_calls, document_runs
 
 TRIGGER = "document"
 _CALLING, _DONE = "calling", "done"
-#: `next_at` of such a call: nobody but another request ever makes it again
+#: `next_at` of such a call: no worker makes it (again), only another request does
 _NEVER = datetime(9999, 12, 31, tzinfo=UTC)
 #: how long a call that its process never ended waits for a request that makes it again
 _PATIENCE = timedelta(hours=1)

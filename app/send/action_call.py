@@ -13,8 +13,8 @@ from app.errors import SendFailed
 from app.send.answer import retry_after
 from app.send.authorizer import Authorizer
 from app.send.connection import Answer, AnswerTooLong
-from app.send.courier import proved
 from app.send.http import Client
+from app.send.proved import answer_to
 from app.send.render import Outgoing
 
 #: bytes of an answer that are kept; what is beyond is read, and dropped
@@ -103,9 +103,7 @@ async def _try(way: Way, request: Outgoing, ends_at: float) -> tuple[Tried, floa
 
 
 async def _answer(way: Way, request: Outgoing, seconds: float) -> Answer:
-    if way.authorizer is None:
-        return await way.client.request(*request, timeout=seconds, tls=way.tls)
-    return await proved(way.authorizer, way.client, request, way.tls, seconds)
+    return await answer_to(request, way.client, way.authorizer, timeout=seconds, tls=way.tls)
 
 
 def _too_slow(action: Action, failure: SendFailed) -> str:

@@ -1,6 +1,5 @@
 """A credential, ready to send: what to write, how it is proved, how to read the answer, and whose ids they are."""
 
-import asyncio
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,10 +12,10 @@ from app.send.answer import Reader, reader
 from app.send.authorizer import Authorizer, authorizer
 from app.send.certificate import tls_for
 from app.send.complaint import error_of_ours
-from app.send.connection import Answer
 from app.send.destinations import Destinations
 from app.send.http import Client
 from app.send.personal import needs_profile
+from app.send.proved import answer_to
 from app.send.render import Message, Outgoing, composer, send_rules
 
 #: what a provider says that does not know a token (any more)
@@ -81,41 +80,5 @@ async def deliver(carrier: Courier, client: Client, message: Message, *, timeout
         raise
     except Exception as error:
         raise error_of_ours(error) from error
-    if carrier.authorizer is None:
-        answer = await client.request(*outgoing, timeout=timeout, tls=carrier.tls)
-    else:
-        answer = await proved(carrier.authorizer, client, outgoing, carrier.tls, timeout)
+    answer = await answer_to(outgoing, client, carrier.authorizer, timeout=timeout, tls=carrier.tls)
     return carrier.read(answer, datetime.now(UTC)) or message.reference
-
-
-async def proved(
-    authorizer: Authorizer, client: Client, outgoing: Outgoing, tls: ssl.SSLContext | None, seconds: float
-) -> Answer:
-    """The answer to a request that `authorizer` proves.
-
-    A token that the provider does not know any more is replaced once, within the same time. Raises SendFailed.
-    """
-    ends_at = asyncio.get_running_loop().time() + seconds
-    request = await _prove(authorizer, outgoing, ends_at)
-    answer = await client.request(*request, timeout=_left(ends_at), tls=tls)
-    if answer.status == _UNAUTHORIZED and authorizer.refused(request):
-        request = await _prove(authorizer, outgoing, ends_at)
-        answer = await client.request(*request, timeout=_left(ends_at), tls=tls)
-    return answer
-
-
-async def _prove(authorizer: Authorizer, outgoing: Outgoing, ends_at: float) -> Outgoing:
-    seconds = _left(ends_at) * _PROOF_SHARE
-    try:
-        async with asyncio.timeout(seconds):
-            return await authorizer.prove(outgoing)
-    except TimeoutError:
-        raise SendFailed(f"no access token within {seconds:.3g} s") from None
-    except SendFailed:
-        raise
-    except Exception as error:
-        raise error_of_ours(error) from error
-
-
-def _left(ends_at: float) -> float:
-    return ends_at - asyncio.get_running_loop().time()

@@ -15,7 +15,7 @@ from app.interpret import effective, may_send
 from app.interpret.governance import Governance, project
 from app.record.stream_events import Happened
 from app.send.authorization import authorization, replaced
-from app.send.authorizer import Authorizer, authorizer
+from app.send.authorizer import Authorizer, prover
 from app.send.certificate import tls_for
 from app.send.destinations import place
 from app.send.http import OWN_HEADERS, Client
@@ -76,7 +76,7 @@ def ready(stream: Stream, governance: Governance, client: Client, unknown_consen
         stream.url + _joint(stream.url, proof.query) + proof.query,
         replaced({"Content-Type": content_type, **own}, proof.headers),
         keys_of(_secrets(stream)),
-        authorizer(stream.auth, client, beside=own),
+        prover(stream.auth, own, client),
         tls_for(stream.url, stream.client_certificate),
         client,
     )
