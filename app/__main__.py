@@ -17,6 +17,7 @@ from app.serve.apply import apply as apply_to
 from app.serve.apply_file import ApplyFile, read_file
 from app.serve.checkup import checkup
 from app.serve.commands_backup import backup, restore
+from app.serve.commands_calls import action_calls
 from app.serve.commands_consent import consent
 from app.serve.commands_dead_letters import dead_letters
 from app.serve.commands_decode import decode
@@ -50,7 +51,7 @@ def cli() -> None:
 
 for command in (
     consent, subscribers, token, providers, verify, decode, explain_text, doctor, replay_requests, ledger, evidence,
-    erase_person, dead_letters, spool, backup, restore, compare_lists,
+    erase_person, dead_letters, action_calls, spool, backup, restore, compare_lists,
 ):  # fmt: skip
     cli.add_command(command)
 

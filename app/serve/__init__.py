@@ -8,6 +8,7 @@ from starlette.routing import BaseRoute
 
 from app.serve import (
     access,
+    calls,
     catalogue,
     consent,
     credentials,
@@ -39,8 +40,8 @@ __all__ = ["HANDLERS", "Parts", "operations", "routes"]
 def operations() -> list[Operation]:
     """Every operation, in the order of the document."""
     rooms = (
-        consent, profiles, ledger, ledger_head, evidence, erasure, messages, heard, dead_letters, credentials, verify,
-        webhooks, replies, kinds, catalogue, decoding, access, health, metrics,
+        consent, profiles, ledger, ledger_head, evidence, erasure, messages, heard, dead_letters, calls, credentials,
+        verify, webhooks, replies, kinds, catalogue, decoding, access, health, metrics,
     )  # fmt: skip
     listed = [operation for room in rooms for operation in room.OPERATIONS]
     return [*listed, openapi.operation_for(listed)]

@@ -18,6 +18,7 @@ from app.record.dossier import Dossier, KeywordList, Reply
 from app.record.ids import moment_of
 from app.record.queries import Decision, Delivered
 from app.record.tokens import Scope
+from app.serve.calls import ActionCall, call_of
 from app.serve.consent import PersonParams
 from app.serve.fields import Program, Region, ShownId, person
 from app.serve.heard import InboundMessage, RawRequest, raw_request
@@ -107,6 +108,7 @@ class PersonEvidence(BaseModel):
     events: list[ConsentEvent]
     inbound: list[InboundMessage]
     replies: list[OurReply]
+    calls: list[ActionCall] = Field(description="Of custom actions, about them: what was told to third parties.")
     messages: list[Message]
     profile: list[ProfileValue]
     lists: list[Lists]
@@ -117,7 +119,9 @@ class PersonEvidence(BaseModel):
     @property
     def is_empty(self) -> bool:
         """Whether nothing is known."""
-        return not (self.consent or self.events or self.inbound or self.replies or self.messages or self.profile)
+        return not (
+            self.consent or self.events or self.inbound or self.replies or self.calls or self.messages or self.profile
+        )
 
 
 class EvidenceParams(PersonParams):
@@ -150,6 +154,7 @@ def evidence(address: str, program: str | None, found: Dossier) -> PersonEvidenc
         events=[_event(each, found, answers) for each in found.decisions],
         inbound=[InboundMessage.model_validate(row._asdict()) for row in found.inbound],
         replies=replies,
+        calls=[call_of(row) for row in found.calls],
         messages=[message_of(each) for each in found.messages],
         profile=[ProfileValue.model_validate(row._asdict()) for row in found.attributes],
         lists=[_lists(each) for each in found.lists.values()],
