@@ -38,7 +38,7 @@ from app.record.shelter import Shelter
 from app.record.spool import Spool
 from app.record.vault import Vault
 from app.record.writer import Writer
-from app.send import Actions, Caller, Client, Courier, Destinations, Handover, Sender, fetch
+from app.send import Caller, CallMaker, Client, Courier, Destinations, Handover, Sender, fetch
 from app.serve import HANDLERS, routes
 from app.serve.metrics import count_events
 from app.serve.parts import Parts
@@ -57,7 +57,7 @@ _KEEP_ALIVE = 75
 _WRITING = 3.0
 
 
-def build(settings: Settings, *, send: bool = True, hear: bool = True, actions: Actions | None = None) -> Parts:
+def build(settings: Settings, *, send: bool = True, hear: bool = True, actions: CallMaker | None = None) -> Parts:
     """All parts, not yet running. `hear`: providers call this process. `actions`: what makes calls of custom actions.
 
     Raises BadInput where a setting is missing.
@@ -91,7 +91,7 @@ def _intake(settings: Settings, database: Database, writer: Writer, switchboard:
 
 
 def create_app(
-    settings: Settings, *, send: bool = True, watch: bool = False, actions: Actions | None = None
+    settings: Settings, *, send: bool = True, watch: bool = False, actions: CallMaker | None = None
 ) -> Starlette:
     """The web application. `send`: the sender runs in this process too. `watch`: say on the console what happens."""
     parts = build(settings, send=send, actions=actions)

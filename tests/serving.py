@@ -20,7 +20,7 @@ import uvicorn
 
 from app.events import Heard, Recorded
 from app.main import create_app
-from app.send import Actions
+from app.send import CallMaker
 from app.serve.parts import Parts
 from app.settings import Settings
 
@@ -93,7 +93,9 @@ def serving_copy(template: Path, folders: pytest.TempPathFactory) -> Iterator[Se
 
 
 @contextmanager
-def serving(database_url: str, *, send: bool = False, actions: Actions | None = None, **given: Any) -> Iterator[Served]:
+def serving(
+    database_url: str, *, send: bool = False, actions: CallMaker | None = None, **given: Any
+) -> Iterator[Served]:
     """The application on a free port, until the block ends. `given`: further settings."""
     with tempfile.TemporaryDirectory(prefix="textback-spool-") as spool:
         usual = {"admin_token": ADMIN, "secret_key": SECRET_KEY, "access_log": False, "spool_folder": spool}
@@ -102,7 +104,7 @@ def serving(database_url: str, *, send: bool = False, actions: Actions | None = 
 
 
 @contextmanager
-def _serving(settings: Settings, *, send: bool, actions: Actions | None = None) -> Iterator[Served]:
+def _serving(settings: Settings, *, send: bool, actions: CallMaker | None = None) -> Iterator[Served]:
     app = create_app(settings, send=send, actions=actions)
     server = uvicorn.Server(
         uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, access_log=False, lifespan="on", ws="none")

@@ -4,7 +4,7 @@ An outbox row is all that lies between this room and those that hear: claimed, l
 sent, and marked with what became of it.
 """
 
-from app.send.caller import Actions, Caller
+from app.send.caller import Caller, CallMaker
 from app.send.complaint import complain
 from app.send.courier import Courier, courier, deliver
 from app.send.destinations import Destinations
@@ -16,7 +16,7 @@ from app.send.trial import Trial, try_out
 from app.send.worker import Sender
 
 __all__ = [
-    "Actions",
+    "CallMaker",
     "Caller",
     "Client",
     "Courier",

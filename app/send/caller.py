@@ -38,7 +38,7 @@ _TOO_LATE = "its deadline had passed before it could be made"
 _ENDLESS = "it took longer than any action may"
 
 
-class Actions(Protocol):
+class CallMaker(Protocol):
     """What makes calls: `app.send.action.Actions`."""
 
     def call(self, name: str, fields: Mapping[str, Any]) -> Awaitable[Answered]:
@@ -62,7 +62,7 @@ class Caller:
     """
 
     def __init__(
-        self, writer: Writer, database: Database, actions: Actions, settings: Settings, *, queued: Callable[[], None]
+        self, writer: Writer, database: Database, actions: CallMaker, settings: Settings, *, queued: Callable[[], None]
     ) -> None:
         self._writer = writer
         self._database = database
