@@ -19,6 +19,7 @@ from app.serve.checkup import checkup
 from app.serve.commands_actions import actions
 from app.serve.commands_audiences import audiences, lookup
 from app.serve.commands_backup import backup, restore
+from app.serve.commands_calls import action_calls
 from app.serve.commands_consent import consent
 from app.serve.commands_dead_letters import dead_letters
 from app.serve.commands_decode import decode
@@ -54,8 +55,8 @@ def cli() -> None:
 
 for command in (
     consent, subscribers, policies, token, providers, verify, decode, explain_text, doctor, replay_requests, ledger,
-    evidence, erase_person, dead_letters, spool, backup, restore, compare_lists, actions,
-    audiences, lookup, streams,
+    evidence, erase_person, dead_letters, spool, backup, restore, compare_lists, actions, action_calls, audiences,
+    lookup, streams,
 ):  # fmt: skip
     cli.add_command(command)
 

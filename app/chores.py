@@ -125,7 +125,11 @@ def _days(settings: Settings) -> dict[str, int]:
 
 def _forgetting(settings: Settings) -> Sequence[Callable[..., int]]:
     """Each is done again until it says 0."""
-    kept = {"outbox": settings.inbound_retention_days, "messages": settings.receipts_retention_days}
+    kept = {
+        "outbox": settings.inbound_retention_days,
+        "action_calls": settings.inbound_retention_days,
+        "messages": settings.receipts_retention_days,
+    }
     return (
         *(partial(housekeeping.drop_old, table=table, days=days) for table, days in (_days(settings) | kept).items()),
         partial(pieces.drop_old, days=settings.raw_retention_days),

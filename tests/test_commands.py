@@ -37,6 +37,7 @@ def run(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> R
         ),
         (("consent", "set", BOB, "unknown", "--reason", "x"), 2, "'unknown' is not one of"),
         (("replay",), 1, "Say which: --all, or one --id after the other"),
+        (("calls", "retry"), 1, "Say which: --all, or one ID after the other"),
         (("dead-letters", "replay"), 1, "Say which: --all, or one ID after the other"),
         (("dead-letters", "replay", "1", "--all"), 1, "Say which: --all, or one ID after the other"),
         (("dead-letters", "resolve", "--reason", "x"), 1, "Say which: one ID after the other"),
@@ -156,8 +157,8 @@ def test_the_commands_are_those_that_were_promised() -> None:
         "providers", "verify", "decode", "ledger", "ledger verify", "ledger head", "evidence",
         "backup", "restore", "drift", "audiences", "audiences list", "audiences try", "lookup", "spool", "spool list", "spool retry", "spool drop", "erase",
         "token", "token create", "token list", "token revoke",
-        "dead-letters", "dead-letters list", "dead-letters replay", "dead-letters resolve",
         "actions", "actions test",
+        "calls", "calls list", "calls retry", "dead-letters", "dead-letters list", "dead-letters replay", "dead-letters resolve",
     }  # fmt: skip
 
 

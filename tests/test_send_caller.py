@@ -302,7 +302,10 @@ def test_whom_a_consent_policy_leaves_out_is_recorded_and_never_called(
 
     assert (ended, third_party.requests) == ([("desk", "excluded")], [])
     query = sa.select(action_calls.c.policy, action_calls.c.problem)
-    assert database.read_now(lambda conn: tuple(conn.execute(query).one())) == ("only-members", "")
+    assert database.read_now(lambda conn: tuple(conn.execute(query).one())) == (
+        "only-members",
+        "Policy only-members leaves this person out.",
+    )
 
 
 def test_a_person_stands_as_they_do_when_the_call_is_made(database: Database, third_party: FakeProvider) -> None:

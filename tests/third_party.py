@@ -1,67 +1,57 @@
-"""A third party on loopback that custom actions call, and the little that calls it.
-
-What makes the calls of real actions has tests of its own; here a call is a POST of all fields to the third party, and
-a consent policy is asked as it is asked there.
-"""
+"""A third party on loopback, and the real custom actions that call it."""
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-import orjson
-
-from app.errors import SendFailed
-from app.interpret.governance import Governance
+from app.action import Action
 from app.policy import Policy
-from app.send import Client, Destinations
+from app.record.registry import Registered
+from app.registration import Registrations
+from app.send import Actions, Called, Client, Destinations
+from tests.serving import Served
+
+NAMES = ("shop", "desk", "bot", "crm", "mail", "slow", "fast", "other", "mark")
+#: of everything that an action may know
+WHOLE = {"event": "{{event}}", "profile": "{{profile}}", "consent": "{{consent}}"}
 
 
-class Called(NamedTuple):
-    """As `app.send.action.Called`."""
-
-    outcome: str
-    response: str = ""
-    problem: str = ""
-    policy: str = ""
-    tries: int = 0
+def posting(url: str, timeout: float = 5.0) -> Iterator[dict[str, Any]]:
+    """Actions that post all their fields to `url`, each with its own name behind, and try once."""
+    for name in NAMES:
+        yield {"name": name, "url": f"{url}/{name}", "payload": WHOLE, "retries": 0, "timeout": timeout}
 
 
-class Posting:
-    """Every action posts its fields to `url`, with its own name behind."""
+def register(house: Served, url: str, *policies: dict[str, Any]) -> None:
+    """Those actions, and policies, as an operator registers them."""
+    for kind, wanted in (("actions", posting(url)), ("policies", policies)):
+        for one in wanted:
+            answer = house.ask("POST", f"/v1/{kind}", one)
+            assert answer.status == 201, answer.body
+
+
+class Posting(Actions):
+    """Those actions without a registry around them; it counts how many are called at once."""
 
     def __init__(self, url: str, *policies: Policy, timeout: float = 5.0) -> None:
-        self._url = url
-        self._client = Client(Destinations(["127.0.0.1"]))
-        self._governance = Governance((), policies)
-        self._timeout = timeout
+        self._own = Client(Destinations(["127.0.0.1"]))
+        super().__init__(self._own)
+        actions = {one["name"]: Action.model_validate(one) for one in posting(url, timeout)}
+        others = Registrations(actions=actions, policies={policy.name: policy for policy in policies})
+        self.follow(Registered(1, {}, [], {}, others=others))
         self.under_way = self.most_under_way = 0
 
     async def call(self, name: str, fields: Mapping[str, Any]) -> Called:
-        if policy := self._governance.excludes((), fields):
-            return Called("excluded", policy=policy)
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
         try:
-            return await self._post(name, fields)
+            return await super().call(name, fields)
         finally:
             self.under_way -= 1
 
     def close(self) -> None:
         """Let go of the connections."""
-        self._client.close()
-
-    async def _post(self, name: str, fields: Mapping[str, Any]) -> Called:
-        headers = {"Content-Type": "application/json"}
-        try:
-            answer = await self._client.request(
-                "POST", f"{self._url}/{name}", headers, orjson.dumps(fields), timeout=self._timeout
-            )
-        except SendFailed as failure:
-            return Called("timedout" if "within" in str(failure) else "internalError", problem=str(failure), tries=1)
-        text = answer.body.decode()
-        if answer.status < 300:
-            return Called("success", text, tries=1)
-        return Called(f"http_{answer.status}", text, f"the third party answered {answer.status}", tries=1)
+        self._own.close()
 
 
 class Broken:

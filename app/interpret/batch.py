@@ -31,7 +31,8 @@ class Batch:
     def count(self, address: str, counted: Guard) -> None:
         """Keep what was lately answered to the address, and called for it."""
         self.guards[address] = counted
-        recent, called = (" ".join(at.isoformat() for at in times) for times in (counted.recent, counted.called))
+        recent = " ".join([at.isoformat() for at in counted.recent])
+        called = " ".join([at.isoformat() for at in counted.called]) if counted.called else ""
         self.changes.guards[address] = GuardRow(address, counted.default_at, recent, called)
 
 

@@ -131,7 +131,7 @@ def _receive(batch: Batch, heard: Heard, event: Receipt, at: datetime) -> None:
         batch.changes.messages[key] = _message(key, sender, merged.delivery, heard.received_at, at)
     receipt_id = batch.new_id()
     batch.changes.receipts.append(_receipt(receipt_id, heard, event, merged))
-    if merged.raised:
+    if merged.raised and heard.rules and heard.rules.receipt_actions:
         on_receipt(batch, heard, event, key=key, delivery=merged.delivery, receipt_id=receipt_id)
 
 

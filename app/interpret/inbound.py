@@ -19,13 +19,15 @@ def hear(batch: Batch, message: Message) -> None:
     at = consent.counted(old, message.at, heard.received_at, opts_out=opts_out, late=heard.late)
     message = message._replace(at=at)
     turn = consent.heard(old, match.category, at)
-    reply = answer(message, turn, old, batch.guards.get(event.address, guard.NOTHING_SENT))
+    lately = batch.guards.get(event.address, guard.NOTHING_SENT)
+    reply = answer(message, turn, old, lately)
     inbound_id = batch.new_id()
     if heard.rules.calls:
         reply = ring(batch, message, turn, reply, inbound_id)
     outbox_id = _queue(batch, message, reply, inbound_id) if reply.text and not reply.waits else None
-    if reply.text:
-        _count(batch, message, reply.category)
+    if reply.text:  # one that waits counts as well, now: when its call has ended, nobody asks again
+        lately = batch.guards.get(event.address, lately)
+        batch.count(event.address, guard.replied(lately, reply.category, heard.received_at))
     batch.changes.inbound.append(_row(message, reply, inbound_id, outbox_id))
     if match.preference:
         _prefer(batch, message, *match.preference)
@@ -58,13 +60,6 @@ def _queue(batch: Batch, message: Message, reply: Answer, inbound_id: int) -> in
         )
     )
     return outbox_id
-
-
-def _count(batch: Batch, message: Message, category: Category) -> None:
-    """One that waits counts as well, now: when its call has ended, nobody asks again."""
-    address = message.event.address
-    lately = batch.guards.get(address, guard.NOTHING_SENT)
-    batch.count(address, guard.replied(lately, category, message.heard.received_at))
 
 
 def _row(message: Message, reply: Answer, inbound_id: int, outbox_id: int | None) -> InboundRow:

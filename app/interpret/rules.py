@@ -41,13 +41,10 @@ class Rules:
     triggers: Mapping[Category, Trigger]
     """The actions that the lists call."""
     custom_triggers: tuple[Trigger | None, ...]
+    calls: bool
+    """Whether a message may call an action."""
     receipt_actions: Mapping[Status, str]
     """The actions that receipts call, by the status to which they raise a message."""
-
-    @property
-    def calls(self) -> bool:
-        """Whether a message may call an action."""
-        return bool(self.triggers or self.custom_triggers)
 
     def trigger(self, answer: Category, match: Match) -> Trigger | None:
         """What is called by a message that is answered so; None: nothing."""
@@ -94,6 +91,7 @@ def rules(
         policy=policy,
         triggers=triggers,
         custom_triggers=custom_triggers,
+        calls=bool(triggers or custom_triggers),
         receipt_actions=webhook.receipt_actions,
     )
 

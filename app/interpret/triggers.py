@@ -101,7 +101,7 @@ def on_receipt(
     batch: Batch, heard: Heard, event: Receipt, *, key: MessageKey, delivery: Delivery, receipt_id: int
 ) -> None:
     """Have the action of the status called that a receipt has raised its message to, where there is one."""
-    action = heard.rules.receipt_actions.get(delivery.status) if heard.rules else None
+    action = heard.rules.receipt_actions.get(delivery.status)
     if action is None:
         return
     address = key[2] or event.recipient

@@ -124,9 +124,14 @@ def restore(file: Path, url: str, tools: Tools, source: str, now: datetime, *, r
         _refuse(server, archive, replace=replace)
         with_fact = archive.holds("facts")
         marks = facts.of_restore(source, now, "postgresql")
+        of_calls = [facts.of_restored_calls(now)] if archive.holds("action_calls") else []
         script = _Script(
             before=[*_drops(server), "SET check_function_bodies = off"] if server.tables else [],
-            after=[f"SET search_path TO {server.quoted}", *map(_as_text, marks if with_fact else ()), "ANALYZE"],
+            after=[
+                f"SET search_path TO {server.quoted}",
+                *map(_as_text, [*(marks if with_fact else ()), *of_calls]),
+                "ANALYZE",
+            ],
         )
         _play(script, archive, server, _environment(database))
         database.direct_now(lambda conn: _migrate_and_mark(conn, () if with_fact else marks))

@@ -129,7 +129,7 @@ def _finish(part: Path, source: str, now: datetime) -> None:
 
 def _migrate_and_mark(conn: sa.Connection, source: str, now: datetime) -> None:
     schema.upgrade_in(conn)
-    for statement in facts.of_restore(source, now, "sqlite"):
+    for statement in (*facts.of_restore(source, now, "sqlite"), facts.of_restored_calls(now)):
         conn.execute(statement)
 
 

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from app.changes import AttributeRow, EvidenceRow, InboundRow, LedgerRow, MessageRow, ReceiptRow
 from app.events import EVERY_PROGRAM, Standing
 from app.record import memberships, queries, seals, tables
+from app.record.call_log import Call
 from app.record.ids import first_id_at
 from app.record.queries import Decision, Delivered, StoredRequest
 from app.record.seals import Seal
@@ -65,6 +66,8 @@ class Dossier(NamedTuple):
     """By version, of those that the decisions and messages name."""
     inbound: list[InboundRow]
     replies: list[Reply]
+    calls: list[Call]
+    """Of custom actions, about them."""
     messages: list[Delivered]
     """Those that we sent, and those of other systems of which receipts told."""
     attributes: list[AttributeRow]
@@ -93,6 +96,7 @@ def read(conn: sa.Connection, address: str, program: str | None = None) -> Dossi
         lists=_lists(conn, versions),
         inbound=inbound,
         replies=replies,
+        calls=_rows(conn, Call, tables.action_calls, (address, programs)),
         messages=messages,
         attributes=_attributes(conn, address),
         audiences=memberships.stored(conn, address),

@@ -25,6 +25,7 @@ from app.record.overwriting import overwriting
 from app.record.searching import PLACES
 from app.record.standings import holding
 from app.record.tables import (
+    action_calls,
     consent,
     decided_parts,
     erasures,
@@ -99,6 +100,7 @@ class Begun(NamedTuple):
 _AT_ONCE: dict[str, tuple[tuple[sa.Table, "sa.ColumnElement[bool] | sa.TextClause"], ...]] = {
     "attributes": ((profile_attributes, sa.true()),),
     "replies": ((outbox, _WAITING),),
+    "calls": ((action_calls, sa.true()),),
     "parts": ((inbound_parts, sa.true()), (decided_parts, sa.true())),
     "guards": ((reply_guard, sa.true()),),
     "audiences": tuple((each, sa.true()) for each in (memberships, stale_memberships, person_messages)),

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.events import EVERY_PROGRAM
-from app.record.tables import facts, outbox
+from app.record.tables import action_calls, facts, outbox
 
 RESTORED = "restored"
 _CHECKED = "checked "
@@ -81,6 +81,24 @@ def of_restore(source: str, now: datetime, dialect: str) -> "Sequence[sa.Insert 
         sa.update(outbox)
         .where(outbox.c.state.in_(["pending", "sending"]))
         .values(state="doubtful", reason="restored from a backup; it may have left before", claimed_until=None),
+    )
+
+
+def of_restored_calls(now: datetime) -> "sa.Update":
+    """The same of calls of actions, which backups of older releases have none of: each may have been made since.
+
+    `textback calls retry` makes it where it is better made twice than never.
+    """
+    return (
+        sa.update(action_calls)
+        .where(action_calls.c.state.in_(["pending", "calling"]))
+        .values(
+            state="done",
+            outcome="internalError",
+            problem="restored from a backup; it may have been made before",
+            ended_at=now,
+            claimed_until=None,
+        )
     )
 
 

@@ -32,6 +32,7 @@ Refusal = tuple[str, datetime, str, str, str, dict[str, str], bytes, str]
 _STAYS = {
     "raw_requests": "reading = 'undecoded'",
     "outbox": "state IN ('pending', 'sending')",
+    "action_calls": "state IN ('pending', 'calling')",
     "messages": "status_at >= :past",
 }
 

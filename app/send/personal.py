@@ -46,7 +46,7 @@ def check_text(text: str) -> None:
     for name in names:
         if is_expression(name):
             value_of(name, Known())
-        elif name not in _OF_A_REPLY and not name.startswith(_WITH_FIELDS):
+        elif name not in (*_OF_A_REPLY, "action") and not name.startswith(_WITH_FIELDS):
             raise BadInput(
                 f"{{{{{name}}}}} stands for nothing in the text of a reply; there are profile.name, "
                 f"{', '.join(_OF_A_REPLY)}, action.field where the list calls an action, and JSONata over these"

@@ -10,6 +10,7 @@ from app.serve import (
     access,
     actions,
     audiences,
+    calls,
     catalogue,
     consent,
     credentials,
@@ -46,8 +47,8 @@ def operations() -> list[Operation]:
     """Every operation, in the order of the document."""
     rooms = (
         consent, profiles, ledger, ledger_head, evidence, erasure, messages, heard, dead_letters, credentials, verify,
-        webhooks, replies, policies, audiences, kinds, actions, streams, lookup, document_actions, catalogue,
-        decoding, access, health, metrics,
+        webhooks, replies, policies, audiences, kinds, actions, calls, streams, lookup, document_actions,
+        catalogue, decoding, access, health, metrics,
     )  # fmt: skip
     listed = [operation for room in rooms for operation in room.OPERATIONS]
     return [*listed, openapi.operation_for(listed)]

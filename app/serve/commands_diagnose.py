@@ -1,7 +1,7 @@
 """`textback explain`, `doctor` and `replay`: what would happen, what is wrong, and once more."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 
@@ -12,7 +12,7 @@ from app import settings as configured
 from app.errors import BadInput
 from app.events import NOBODY, Standing
 from app.interpret import Rules, effective, explain, rules
-from app.record import dead_letters, diagnosis, queries
+from app.record import call_log, dead_letters, diagnosis, queries
 from app.record.database import Database
 from app.record.dead_letters import Kind, Tally
 from app.record.diagnosis import BadEnd, Hearing, Leaving
@@ -122,11 +122,12 @@ def doctor() -> None:
         heard = [database.read_now(partial(diagnosis.hearing, webhook=name)) for name in names]
         leaving = database.read_now(lambda conn: diagnosis.leaving(conn, now))
         dead = database.read_now(dead_letters.tallies)
+        failed = database.read_now(partial(call_log.failed_since, since=now - diagnosis.RECENT))
     show("webhooks", ("name", "last heard", "refused", "not understood", "work list"), map(_row, heard))
     click.echo()
     show_facts([("replies waiting", leaving.waiting), ("oldest of them", leaving.oldest_waiting)])
     mends = [mend for hearing in heard for mend in _mends(hearing)]
-    mends += [*_mends_of_outbox(leaving, now), *_mends_of_dead_letters(dead, now)]
+    mends += [*_mends_of_outbox(leaving, now), *_mends_of_dead_letters(dead, now), *_mends_of_calls(failed)]
     click.echo("\n" + "\n".join(mends or ["Nothing to mend." if names else _NO_WEBHOOKS]))
 
 
@@ -163,6 +164,12 @@ def _mends_of_outbox(leaving: Leaving, now: datetime) -> Iterator[str]:
 def _bad_end(bad: BadEnd) -> str:
     how = {"doubtful": "ended in doubt", "blocked": "were blocked by the provider"}.get(bad.state, "failed")
     return f"{bad.replies} replies through '{bad.credential}' {how} in the last 7 days, lately: {bad.reason}"
+
+
+def _mends_of_calls(failed: Iterable[tuple[str, str, int]]) -> Iterator[str]:
+    for action, outcome, count in failed:
+        yield f"{count} calls of action '{action}' ended as {outcome} in the last 7 days."
+        yield f"  textback calls list --action {action} --outcome {outcome} shows why; then: textback calls retry"
 
 
 _DEAD: Mapping[Kind, tuple[str, str]] = {

@@ -25,6 +25,7 @@ _NAMES = {
     "inbound": "inbound messages",
     "parts": "parts of long messages",
     "replies": "replies",
+    "calls": "calls of custom actions",
     "messages": "messages that were sent",
     "receipts": "receipts",
     "attributes": "attributes",

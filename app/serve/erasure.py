@@ -42,6 +42,7 @@ class Erased:
     inbound: int
     parts: int
     replies: Annotated[int, Field(description="Replies, those that had not left included.")]
+    calls: Annotated[int, Field(description="Calls of custom actions, those that had not been made included.")]
     messages: int
     receipts: int
     attributes: int

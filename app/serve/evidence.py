@@ -18,6 +18,7 @@ from app.record.dossier import Dossier, KeywordList, Reply
 from app.record.ids import moment_of
 from app.record.queries import Decision, Delivered
 from app.record.tokens import Scope
+from app.serve.calls import ActionCall, call_of
 from app.serve.consent import PersonParams
 from app.serve.fields import Program, Region, ShownId, person
 from app.serve.heard import InboundMessage, RawRequest, raw_request
@@ -114,6 +115,7 @@ class PersonEvidence(BaseModel):
     events: list[ConsentEvent]
     inbound: list[InboundMessage]
     replies: list[OurReply]
+    calls: list[ActionCall] = Field(description="Of custom actions, about them: what was told to third parties.")
     messages: list[Message]
     profile: list[ProfileValue]
     audiences: list[str] = Field(description="Those that they were in when that was last worked out.")
@@ -126,7 +128,7 @@ class PersonEvidence(BaseModel):
     @property
     def is_empty(self) -> bool:
         """Whether nothing is known."""
-        said = self.consent or self.events or self.inbound or self.replies or self.messages
+        said = self.consent or self.events or self.inbound or self.replies or self.calls or self.messages
         return not (said or self.profile or self.audiences or self.browsers)
 
 
@@ -160,6 +162,7 @@ def evidence(address: str, program: str | None, found: Dossier) -> PersonEvidenc
         events=[_event(each, found, answers) for each in found.decisions],
         inbound=[InboundMessage.model_validate(row._asdict()) for row in found.inbound],
         replies=replies,
+        calls=[call_of(row) for row in found.calls],
         messages=[message_of(each) for each in found.messages],
         profile=[ProfileValue.model_validate(row._asdict()) for row in found.attributes],
         audiences=found.audiences,

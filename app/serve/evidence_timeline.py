@@ -4,14 +4,15 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Literal, NamedTuple
 
+from app.serve.calls import ActionCall
 from app.serve.evidence import ConsentEvent, OurReply, PersonEvidence
 from app.serve.evidence_words import after, moment, said, shown, words
 from app.serve.heard import InboundMessage
 from app.serve.messages import Message, Receipt
 
 #: in the order in which they follow from each other, where their times are the same
-Kind = Literal["inbound", "event", "reply", "message", "receipt"]
-_ORDER: tuple[Kind, ...] = ("inbound", "event", "reply", "message", "receipt")
+Kind = Literal["inbound", "event", "call", "reply", "message", "receipt"]
+_ORDER: tuple[Kind, ...] = ("inbound", "event", "call", "reply", "message", "receipt")
 
 
 class Happened(NamedTuple):
@@ -32,6 +33,7 @@ def timeline(found: PersonEvidence) -> list[Happened]:
 def _all(found: PersonEvidence) -> Iterator[Happened]:
     yield from map(_inbound, found.inbound)
     yield from map(_event, found.events)
+    yield from map(_call, found.calls)
     yield from map(_reply, found.replies)
     ours = {reply.id for reply in found.replies}
     for message in found.messages:
@@ -104,6 +106,22 @@ def _reply(reply: OurReply) -> Happened:
     title = "We answered" if reply.sent_at else "Our answer did not leave"
     title = "Our answer waits" if reply.state in ("pending", "sending") else title
     return Happened(reply.sent_at or reply.created_at, "reply", title, reply.text, facts)
+
+
+def _call(call: ActionCall) -> Happened:
+    facts = [
+        ("outcome", _joined(words(call.outcome or call.state), shown(call.problem))),
+        ("left out by policy", shown(call.policy)),
+        ("because of", words(call.trigger)),
+        ("tries", str(call.tries)),
+        ("through", f"webhook {shown(call.webhook)}" if call.webhook else ""),
+        ("note", said(call.note) if call.note else ""),
+        ("call", str(call.id)),
+    ]
+    excluded = call.outcome == "excluded"
+    title = "left out of custom action" if excluded else "called custom action" if call.tries else "custom action"
+    title = f"{title[0].upper()}{title[1:]} {shown(call.action)}"
+    return Happened(call.ended_at or call.created_at, "call", title, call.response, facts)
 
 
 def _message(message: Message) -> Happened:

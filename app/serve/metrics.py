@@ -12,7 +12,7 @@ from app import metrics
 from app.changes import Changes
 from app.errors import StoreUnavailable
 from app.events import Heard
-from app.record import dead_letters, facts, queries, seals, stream_events
+from app.record import call_log, dead_letters, facts, queries, seals, stream_events
 from app.record.dead_letters import Kind, Tally
 from app.record.ids import moment_of
 from app.record.intake import Intake
@@ -40,6 +40,7 @@ async def read(call: Call[Params, None]) -> Plain:
 
 async def _look_up(parts: Parts) -> None:
     _set_gauges(await parts.database.read(queries.backlog))
+    _set_calls(await parts.database.read(call_log.waiting))
     _set_dead_letters(await parts.database.read(dead_letters.tallies))
     metrics.RESTORED.set(await parts.database.read(facts.restored) is not None)
     _set_streams(await parts.database.read(stream_events.telling))
@@ -58,6 +59,11 @@ def _set_gauges(backlog: Backlog) -> None:
     metrics.OUTBOX_OLDEST.set(_age(backlog.oldest_outbox))
     metrics.UNDECODED.set(backlog.undecoded)
     metrics.WORK_LIST.set(backlog.work)
+
+
+def _set_calls(waiting: call_log.Waiting) -> None:
+    metrics.CALLS_WAITING.set(waiting.calls)
+    metrics.CALLS_OLDEST.set(_age(waiting.oldest))
 
 
 def _set_dead_letters(tallies: Mapping[Kind, Tally]) -> None:
@@ -95,6 +101,9 @@ def count_events(_fresh: Sequence[Heard], changes: Changes) -> None:
     """Count what a commit recorded. For the writer to call after each; by the batch, so that it costs little."""
     for (webhook, kind, category), number in Counter(_labels(changes)).items():
         metrics.EVENTS.labels(webhook, kind, category).inc(number)
+    for call in changes.calls:
+        if call.outcome:  # the guard has ended it
+            metrics.CALLS.labels(call.action, call.outcome).inc()
 
 
 def _labels(changes: Changes) -> Iterator[tuple[str, str, str]]:
