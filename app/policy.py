@@ -10,6 +10,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from app import action
 from app.action import MarketingAction
 from app.spec import Spec
 from app.webhook import NAME
@@ -34,16 +35,13 @@ FIELD = r"^(event|profile|consent)\.[A-Za-z_][A-Za-z0-9_.-]{0,63}$"
 #: what an event can have, and what is told of consent; attributes of a person have any name
 EVENT_FIELDS = frozenset(
     {
-        *("_id", "type", "program", "webhook", "provider", "address", "received_at"),
-        *("text", "normal", "category", "keyword", "sender", "channel", "provider_id"),
-        *("status", "provider_status", "code", "error_text", "message_id"),
-        *("documentId", "documentVersionId", "name", "username"),
+        *action.EVENT_FIELDS,
         # of what a stream tells beside these
         *("sequence", "effective_at", "provider_time", "account", "part", "raised"),
         *("old_state", "new_state", "superseded", "cause", "rule", "list_version", "actor", "reason"),
     }
 )
-CONSENT_FIELDS = frozenset(["state", "since", "cause", "may_send"])
+CONSENT_FIELDS = frozenset(action.CONSENT_FIELDS)
 
 
 class Labels(Spec):

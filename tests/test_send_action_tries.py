@@ -357,19 +357,20 @@ def test_a_denied_id_is_no_id(party: FakeProvider) -> None:
     assert by_expression.problem == "Nothing was sent: payload.0: {{$string(_id)}} has no value."
 
 
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"broken": {("policy", "torn"): "It is torn."}},
-        {"broken": {("labels", "profile.a"): "It is torn."}},
-    ],
-)
-def test_nobody_is_called_while_a_policy_cannot_be_read(party: FakeProvider, given: Any) -> None:
-    with capture_logs():
-        found = called(action(f"{party.url}/"), **given)
+def test_nobody_is_called_while_a_policy_cannot_be_read(party: FakeProvider) -> None:
+    found = called(action(f"{party.url}/"), broken={("policy", "torn"): "It is torn."})
 
-    assert (found.outcome, found.problem) == ("internalError", "Action 'crm' cannot be called: It is torn.")
-    assert party.requests == []
+    assert (found.outcome, found.policy, party.requests) == ("excluded", "torn", [])
+
+
+def test_a_field_whose_labels_cannot_be_read_does_not_leave(party: FakeProvider) -> None:
+    one = action(
+        f"{party.url}/", payload={"a": "{{profile.firstName}}", "b": "{{profile.city}}"}, optional=["payload.a"]
+    )
+
+    called(one, broken={("labels", "profile.firstName"): "It is torn."})
+
+    assert [request.json for request in party.requests] == [{"b": "Bern"}]
 
 
 def test_a_changed_policy_holds_for_the_next_call(party: FakeProvider) -> None:

@@ -9,7 +9,7 @@ import structlog
 
 from app.action import Action
 from app.errors import BadInput, SendFailed
-from app.interpret.governance import Denial, Governance, project
+from app.interpret.governance import Denial, Governance, governed_by, project
 from app.record.registry import Registered
 from app.registration import Registrations
 from app.send.action_call import Called, Tried, Way, call
@@ -77,14 +77,8 @@ class Actions:
         """Take over what is registered. An action that is as it was keeps its token, a cap what is left of it."""
         others, old = registered.others, self._ready
         self._capping.follow(others.caps)
-        self._ready, self._broken = {}, _broken(others)
-        try:
-            governance = _governance(others)
-        except BadInput as error:
-            # nobody can say whom it would leave out, or what it would keep back
-            self._broken |= dict.fromkeys(others.actions, str(error))
-        else:
-            self._ready = dict(self._made_ready(others, governance, old))
+        self._broken = _broken(others)
+        self._ready = dict(self._made_ready(others, governed_by(others), old))
         for name, reason in self._broken.items():
             log.warning("an action cannot be called", action=name, reason=reason)
 
@@ -157,14 +151,6 @@ def _error_of_ours(name: str, error: BaseException) -> Tried:
 
 def _broken(others: Registrations) -> dict[str, str]:
     return {name: reason for (kind, name), reason in others.broken.items() if kind == "action"}
-
-
-def _governance(others: Registrations) -> Governance:
-    """The labels and policies. Raises BadInput where one of them cannot be read."""
-    for (kind, _), reason in others.broken.items():
-        if kind in {"labels", "policy"}:
-            raise BadInput(reason)
-    return Governance(others.labels.values(), others.policies.values())
 
 
 def compile_action(action: Action, client: Client) -> Compiled:

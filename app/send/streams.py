@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 import structlog
 
 from app.errors import BadInput
-from app.interpret.governance import Governance
-from app.policy import Labels, Policy
+from app.interpret.governance import governed_by
 from app.record.database import Database
 from app.record.registry import Registered
 from app.record.writer import Writer
+from app.registration import Registrations
 from app.send.http import Client
 from app.send.stream_courier import ReadyStream, ready
 from app.send.stream_teller import Teller
@@ -18,7 +18,7 @@ from app.stream import Stream
 
 log = structlog.get_logger()
 
-_MadeOf = tuple[Stream, Mapping[str, Labels], Mapping[str, Policy]]
+_MadeOf = tuple[Stream, Registrations]
 
 
 class Streams:
@@ -66,12 +66,12 @@ class Streams:
 
         A stream that could not be made ready is told nothing, which the log says; it waits and loses nothing.
         """
-        others = registered.others
+        others, governing = registered.others, _governing(registered.others)
         programs = {entry.webhook.name: entry.webhook.program for entry in registered.webhooks}
         for name in self._tellers.keys() - others.streams.keys():
             self._end(name)
         for name, stream in others.streams.items():
-            made_of: _MadeOf = (stream, others.labels, others.policies)
+            made_of = (stream, governing)
             if self._made_of.get(name) != made_of:
                 self._made_of[name] = made_of
                 self._change(name, self._ready(made_of), programs)
@@ -81,10 +81,9 @@ class Streams:
             self._begin()
 
     def _ready(self, made_of: _MadeOf) -> ReadyStream | None:
-        stream, labels, policies = made_of
+        stream, governing = made_of
         try:
-            governance = Governance(labels.values(), policies.values())
-            return ready(stream, governance, self._client, self._unknown_consent)
+            return ready(stream, governed_by(governing), self._client, self._unknown_consent)
         except BadInput as error:
             log.warning("a stream cannot tell; its events wait", stream=stream.name, reason=str(error))
             return None
@@ -128,3 +127,9 @@ async def _after(former: asyncio.Task[None] | None, teller: Teller) -> None:
     except asyncio.CancelledError:
         await teller.let_go()
         raise
+
+
+def _governing(others: Registrations) -> Registrations:
+    """Those that say what may leave, broken ones too, which forbid."""
+    broken = {key: why for key, why in others.broken.items() if key[0] in ("labels", "policy")}
+    return Registrations(labels=others.labels, policies=others.policies, broken=broken)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel, Field
 
 from app.events import ConsentState, Standing
-from app.interpret.governance import Governance
+from app.interpret.governance import governed_by
 from app.record import stream_events
 from app.record.registry import Registered
 from app.record.stream_events import Happened
@@ -56,9 +56,7 @@ class Preview(BaseModel):
 
 def ready_stream(registered: Registered, stream: Stream, unknown_consent: str) -> ReadyStream:
     """The stream as it would tell, by the labels and policies registered. Raises BadInput where it could not."""
-    others = registered.others
-    governance = Governance(others.labels.values(), others.policies.values())
-    return ready(stream, governance, Client(Destinations()), unknown_consent)
+    return ready(stream, governed_by(registered.others), Client(Destinations()), unknown_consent)
 
 
 def previews(conn: sa.Connection, registered: Registered, told_to: ReadyStream) -> list[Preview]:
