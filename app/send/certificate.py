@@ -10,6 +10,15 @@ from app.credential import ClientCertificate
 from app.errors import BadInput
 
 
+def tls_for(url: str, given: ClientCertificate | None) -> ssl.SSLContext | None:
+    """The context for calls of this URL; None where no certificate is shown. Raises BadInput as `client_tls` does."""
+    if given is None:
+        return None
+    if not url.startswith("https:"):
+        raise BadInput("client_certificate: the url must begin with https, or no certificate is ever shown")
+    return client_tls(given)
+
+
 def client_tls(given: ClientCertificate) -> ssl.SSLContext:
     """The context that shows the certificate. Raises BadInput for PEM texts that cannot be read or do not fit."""
     context = ssl.create_default_context()

@@ -11,14 +11,13 @@ from app.errors import BadInput, SendFailed
 from app.provider import Provider
 from app.send.answer import Reader, reader
 from app.send.authorizer import Authorizer, authorizer
-from app.send.certificate import client_tls
+from app.send.certificate import tls_for
 from app.send.complaint import error_of_ours
 from app.send.connection import Answer
 from app.send.destinations import Destinations
 from app.send.http import Client
 from app.send.personal import needs_profile
 from app.send.render import Message, Outgoing, composer, send_rules
-from app.sending import Send
 
 #: what a provider says that does not know a token (any more)
 _UNAUTHORIZED = 401
@@ -67,19 +66,11 @@ def courier(
             compose=composer(credential, rules, feedback_url),
             read=reader(rules),
             authorizer=authorizer(credential, rules, client or Client(Destinations())),
-            tls=_tls(credential, rules),
+            tls=tls_for(rules.url, credential.client_certificate),
             made_of=(credential, feedback_url),
         )
     except BadInput as error:
         raise BadInput(f"credential {credential.name}: {error}") from None
-
-
-def _tls(credential: Credential, rules: Send) -> ssl.SSLContext | None:
-    if credential.client_certificate is None:
-        return None
-    if not rules.url.startswith("https:"):
-        raise BadInput("client_certificate: the url must begin with https, or no certificate is ever shown")
-    return client_tls(credential.client_certificate)
 
 
 async def deliver(carrier: Courier, client: Client, message: Message, *, timeout: float) -> str:  # noqa: ASYNC109

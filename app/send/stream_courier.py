@@ -16,7 +16,7 @@ from app.interpret.governance import Governance, project
 from app.record.stream_events import Happened
 from app.send.authorization import authorization, replaced
 from app.send.authorizer import Authorizer, prover
-from app.send.certificate import client_tls
+from app.send.certificate import tls_for
 from app.send.connection import Answer
 from app.send.courier import proved
 from app.send.destinations import place
@@ -78,7 +78,7 @@ def ready(stream: Stream, governance: Governance, client: Client, unknown_consen
         replaced({"Content-Type": content_type, **own}, proof.headers),
         keys_of(_secrets(stream)),
         prover(stream.auth, own, client),
-        _tls(stream),
+        tls_for(stream.url, stream.client_certificate),
         client,
     )
 
@@ -112,14 +112,6 @@ def _joint(url: str, query: str) -> str:
 def _secrets(stream: Stream) -> list[str]:
     given = stream.secret if isinstance(stream.secret, list) else [stream.secret]
     return [secret.get_secret_value() for secret in given if isinstance(secret, SecretStr)]
-
-
-def _tls(stream: Stream) -> ssl.SSLContext | None:
-    if stream.client_certificate is None:
-        return None
-    if not stream.url.startswith("https:"):
-        raise BadInput("client_certificate: the url must begin with https, or no certificate is ever shown")
-    return client_tls(stream.client_certificate)
 
 
 # --- what is told -------------------------------------------------------------------------------------------------
