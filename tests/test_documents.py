@@ -609,7 +609,7 @@ def test_who_held_it_too_long_leaves_the_key_to_who_has_it_by_now(here: Archive)
     every_call_as_if(here.textback, now - timedelta(seconds=1))
     assert here.run().json == SUCCESS
 
-    ended = {"policy": "", "response": "", "problem": "too late", "now": now, "window": 60.0}
+    ended = {"policy": "", "response": "", "problem": "too late", "tries": 1, "now": now, "window": 60.0}
     here.textback.write(partial(documents.settle, held=slow, outcome="timedout", **ended))
 
     assert (told_before, here.run().json, len(here.called)) == (SUCCESS, SUCCESS, 2)

@@ -107,6 +107,7 @@ def settle(
     policy: str,
     response: str,
     problem: str,
+    tries: int,
     now: datetime,
     window: float,
 ) -> None:
@@ -116,7 +117,9 @@ def settle(
     """
     ended = {"outcome": outcome, "policy": policy, "response": response, "problem": problem}
     its_call = sa.update(action_calls).where(action_calls.c.id == held.call_id)
-    conn.execute(its_call.values(state=_DONE, claimed_until=None, ended_at=now, **ended))
+    conn.execute(
+        its_call.values(state=_DONE, claimed_until=None, ended_at=now, tries=action_calls.c.tries + tries, **ended)
+    )
     mine = sa.and_(document_runs.c.key == held.key, document_runs.c.call_id == held.call_id)
     if outcome == "success":
         conn.execute(sa.update(document_runs).where(mine).values(repeats_until=now + timedelta(seconds=window)))

@@ -74,6 +74,7 @@ async def _settle(parts: Parts, held: Held, called: Called) -> None:
         policy=called.policy,
         response=called.response,
         problem=called.problem,
+        tries=called.tries,
         now=datetime.now(UTC),
         window=parts.settings.document_window,
     )

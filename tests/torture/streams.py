@@ -15,9 +15,9 @@ from tests.torture import records
 from tests.torture.nodes import TEXTBACK, environment
 from tests.torture.site import Plan, Result, Site, site, wait_until
 
-#: kills of a sender in the full form and in the short one, and seconds between them
-ROUNDS = {True: 60, False: 5}
-BETWEEN = (0.5, 4.0)
+#: kills of a sender in the full form and in the short one, and seconds between them: a lease lapses after seven
+ROUNDS = {True: 40, False: 5}
+BETWEEN = (1.0, 9.0)
 STREAM = """
 [[streams]]
 name = "torture"
