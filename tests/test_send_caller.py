@@ -11,19 +11,23 @@ import sqlalchemy as sa
 import uvloop
 from structlog.testing import capture_logs
 
+from app.events import Status
 from app.interpret import Rules, decide
 from app.policy import Policy
+from app.record import facts
 from app.record.database import Database
 from app.record.tables import action_calls, inbound_messages, outbox
 from app.record.writer import Writer
 from app.send import Caller
+from app.send.awaited import value_in
+from app.send.wording import message_of
 from app.settings import Settings
 from tests import fake_provider
 from tests.fake_provider import DROP, HANG, FakeProvider, Received, Reply, answer
 from tests.heard import ALICE, BOB, CHARLIE, COMPANY, heard, inbound, make_rules, receipt
 from tests.test_record_calls import add
-from tests.test_send_outbox import stand
-from tests.third_party import Broken, Posting
+from tests.test_send_outbox import claim, stand
+from tests.third_party import Broken, Posting, Strange
 
 ASKING = make_rules(
     keywords={
@@ -77,7 +81,7 @@ class House:
 
 @asynccontextmanager
 async def open_house(
-    database: Database, third_party: FakeProvider, actions: Posting | Broken | None = None, **given: Any
+    database: Database, third_party: FakeProvider, actions: Posting | Broken | Strange | None = None, **given: Any
 ) -> AsyncIterator[House]:
     writer = Writer(database, decide)
     writer.start()
@@ -190,8 +194,6 @@ def test_the_reply_is_counted_queued_and_told_of_once(database: Database, third_
 
 
 def test_a_receipt_calls_about_its_recipient(database: Database, third_party: FakeProvider) -> None:
-    from app.events import Status
-
     rules = make_rules()
     calling = Rules(**{name: getattr(rules, name) for name in Rules.__slots__} | {"receipt_actions": {"read": "mark"}})
 
@@ -276,17 +278,65 @@ def test_an_answer_that_no_database_takes_is_stored_without_what_it_refuses(
     assert ended == [("desk", "success")]
 
 
-def test_what_the_third_party_answers_is_no_template_of_ours(database: Database, third_party: FakeProvider) -> None:
-    from app.record.outbox import Due
-    from app.send.wording import message_of
-    from tests.test_send_outbox import claim
+def test_an_answer_that_the_database_refuses_ends_its_call_and_holds_no_other(
+    database: Database, third_party: FakeProvider
+) -> None:
+    async def story(house: House) -> list[tuple[str, str]]:
+        await house.hear(inbound("START"), inbound("START", address=ALICE))
+        return await house.ended(2)
 
+    with capture_logs() as logs:
+        assert living(database, third_party, story, actions=Strange()) == [("crm", "internalError")] * 2
+
+    query = sa.select(action_calls.c.problem).distinct()
+    problem = "it ended as success, and the database refused what came of it"
+    assert database.read_now(lambda conn: list(conn.execute(query).scalars())) == [problem]
+    assert {log["event"] for log in logs} == {"ends of calls were refused by the database"}
+
+
+def test_what_the_third_party_answers_is_no_template_of_ours(database: Database, third_party: FakeProvider) -> None:
     name_them(database, "Bob")
     one_question(database, third_party, answer(200, {"order": {"status": "{{profile.name}} \0{{{"}}))
 
     (due,) = claim(database, now())
-    assert isinstance(due, Due)
     assert message_of(due, {"name": "Bob"}).text == "Hi Bob, {{profile.name}} {{{"
+
+
+@pytest.mark.parametrize(
+    ("place", "found"),
+    [
+        ("action.lines.1.sku", "b"),
+        ("action.lines[0].sku", "a"),
+        ("action.lines.9.sku", None),
+        ("action.lines.x", None),
+        ("$sum(action.lines.count)", 3),
+        ("action.total", 1.5),
+        ("action.none", None),
+        ("$nosuch(action.total)", None),
+        ("action.total +", None),
+    ],
+)
+def test_what_a_place_finds_in_an_answer(place: str, found: object) -> None:
+    answer = {"lines": [{"sku": "a", "count": 1}, {"sku": "b", "count": 2}], "total": 1.5, "none": None}
+
+    assert value_in(place, {"action": answer, "profile": {}}) == found
+
+
+def test_a_rich_reply_is_filled_in_with_its_fallback(database: Database, third_party: FakeProvider) -> None:
+    rich = make_rules(keywords={"help": {"action": "shop", "reply": {
+        "text": "{{action.a}}", "fallback": "by SMS {{action.a}}", "suggestions": [{"text": "Thanks"}],
+    }}})  # fmt: skip
+    third_party.plan.append(answer(200, {"a": "{{b}}"}))
+
+    async def story(house: House) -> None:
+        await house.hear(inbound("HELP"), rules=rich)
+        await house.ended()
+
+    living(database, third_party, story)
+
+    (due,) = claim(database, now())
+    message = message_of(due, {})
+    assert (message.text, message.fallback, message.suggestions) == ("{{b}}", "by SMS {{b}}", ({"text": "Thanks"},))
 
 
 # --- people -------------------------------------------------------------------------------------------------------
@@ -320,8 +370,6 @@ def test_a_person_stands_as_they_do_when_the_call_is_made(database: Database, th
 
 
 def test_of_a_restored_database_nobody_may_be_sent_to(database: Database, third_party: FakeProvider) -> None:
-    from app.record import facts
-
     database.write_now(lambda conn: facts.put(conn, facts.RESTORED, "a backup", now()))
 
     async def story(house: House) -> list[tuple[str, str]]:

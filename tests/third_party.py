@@ -54,6 +54,17 @@ class Posting(Actions):
         self._own.close()
 
 
+class Strange:
+    """It answers with half of a character, which no database takes."""
+
+    async def call(self, _name: str, _fields: Mapping[str, Any]) -> Called:
+        await asyncio.sleep(0)
+        return Called("success", '{"order": {"status": "shipped"}} \ud800', tries=1)
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
+
 class Broken:
     """What makes calls has a fault of its own."""
 
