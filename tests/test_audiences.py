@@ -15,6 +15,7 @@ from app.record import (
     erasure,
     facts,
     generations,
+    membership_counts,
     memberships,
     outbox,
     profiles,
@@ -25,6 +26,7 @@ from app.record import (
 from app.record.database import Database
 from app.record.vault import Vault
 from app.registration import KINDS
+from app.serve.audiences import progress_now
 from tests.commands import count
 from tests.heard import ALICE, BOB, CHARLIE, NOON, heard, inbound, make_rules, receipt
 
@@ -99,8 +101,8 @@ def test_everybody_of_whom_something_is_recorded_is_found(database: Database) ->
     assert ready(database, BOB) == {"reached"}
     assert ready(database, CHARLIE) == {"basel"}
     assert stale(database) == set()
-    assert database.read_now(rebuilding.progress) == rebuilding.Progress(
-        "ready", "", NOON.isoformat(), 3, 0, {"out": 1, "wrote": 1, "reached": 1, "basel": 1}
+    assert database.read_now(progress_now) == membership_counts.Progress(
+        "ready", "", NOON.isoformat(), 0, 3, {"out": 1, "wrote": 1, "reached": 1, "basel": 1}, None
     )
 
 
@@ -128,7 +130,7 @@ def test_nobody_is_in_an_audience_while_it_is_not_known_which_messages_they_were
     register(database, silent="messages.sent = 0")
 
     assert asked(database) == set()
-    assert database.read_now(rebuilding.progress).state == "gathering"
+    assert database.read_now(membership_counts.progress).state == "gathering"
 
 
 def test_a_rebuild_goes_on_page_by_page_where_it_was(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,6 +145,8 @@ def test_a_rebuild_goes_on_page_by_page_where_it_was(database: Database, monkeyp
     rebuild(database)
 
     assert [ready(database, address) for address in (ALICE, BOB, CHARLIE)] == [{"out", "reached"}] * 3
+    monkeypatch.setattr(membership_counts, "COUNTED", 2)
+    assert database.read_now(progress_now).members == {"out": 3, "reached": 3}
 
 
 def test_who_is_forgotten_in_everything_loses_the_membership(database: Database) -> None:
@@ -325,7 +329,7 @@ def test_with_the_last_audience_goes_all_that_was_kept_for_it(watched: Database)
         continue
     kept = (tables.memberships, tables.stale_memberships, tables.person_messages)
     assert [count(watched, table) for table in kept] == [0, 0, 0]
-    assert watched.read_now(rebuilding.progress).state == "none"
+    assert watched.read_now(progress_now) == membership_counts.Progress("none", "", "", 0, after=None)
 
 
 def test_what_is_kept_for_audiences_stays_while_there_are_some(watched: Database) -> None:
@@ -420,13 +424,13 @@ def test_members_come_a_page_at_a_time(database: Database, monkeypatch: pytest.M
     for address in (ALICE, BOB, CHARLIE):
         hear(database, inbound("STOP", address=address))
     register(database, out=OUT, some=f'address != "{BOB}"')
-    assert database.read_now(lambda conn: rebuilding.members(conn, "none", after="", limit=2)) == ([], None)
+    assert database.read_now(lambda conn: membership_counts.members(conn, "none", after="", limit=2)) == ([], None)
     rebuild(database)
 
     def page(name: str, after: str = "", limit: int = 2) -> tuple[list[str], str | None]:
-        return database.read_now(lambda conn: rebuilding.members(conn, name, after=after, limit=limit))
+        return database.read_now(lambda conn: membership_counts.members(conn, name, after=after, limit=limit))
 
     assert [page("out"), page("out", BOB)] == [([ALICE, BOB], BOB), ([CHARLIE], None)]
     assert page("some", limit=9) == ([ALICE, CHARLIE], None)
-    monkeypatch.setattr(rebuilding, "LOOKED_THROUGH", 1)
+    monkeypatch.setattr(membership_counts, "LOOKED_THROUGH", 1)
     assert page("some", ALICE) == ([], BOB)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from app.audience import Audience, Portrait
 from app.expression import expression
 from app.interpret.audiences import explain, sees
-from app.record import portraits, rebuilding, registrations
+from app.record import membership_counts, portraits, registrations
 from app.record.tokens import Scope
 from app.record.vault import Vault
 from app.serve.fields import NO_SUCH_NAME, Listing, Name, RawAddress, Region, person
@@ -89,10 +89,13 @@ async def status(call: Call[NameParams, None]) -> AudienceStatus:
     """How far it is."""
     parts, name = call.parts, call.params.name
     audience = await _audience(parts, name)
-    return status_of(audience, await parts.database.read(rebuilding.progress))
+    found = await parts.database.read(membership_counts.progress)
+    while found.after is not None:  # in pieces, so that no reader is held for seconds
+        found = await parts.database.read(partial(membership_counts.counted, so_far=found))
+    return status_of(audience, found)
 
 
-def status_of(audience: Audience, found: rebuilding.Progress) -> AudienceStatus:
+def status_of(audience: Audience, found: membership_counts.Progress) -> AudienceStatus:
     """The progress of them all, as it is of one."""
     return AudienceStatus(
         name=audience.name,
@@ -112,9 +115,17 @@ async def members(call: Call[MembersParams, None]) -> Listing[Member]:
     parts, wanted = call.parts, call.params
     await _audience(parts, wanted.name)
     after = person(wanted.cursor) if wanted.cursor is not None else ""
-    page = partial(rebuilding.members, audience=wanted.name, after=after, limit=wanted.limit)
+    page = partial(membership_counts.members, audience=wanted.name, after=after, limit=wanted.limit)
     found, following = await parts.database.read(page)
     return Listing(items=[Member(address=address) for address in found], next=following)
+
+
+def progress_now(conn: sa.Connection) -> membership_counts.Progress:
+    """How far the upkeep is, and everybody counted."""
+    found = membership_counts.progress(conn)
+    while found.after is not None:
+        found = membership_counts.counted(conn, found)
+    return found
 
 
 async def _audience(parts: Parts, name: str) -> Audience:
@@ -150,7 +161,7 @@ def tried(conn: sa.Connection, condition: str, address: str | None, people: int,
         failed=len(problems),
         problem=problems[0] if problems else "",
         sees=_seen(drawn[0], unknown_consent) if address is not None else None,
-        note="" if rebuilding.is_gathered(conn) else _UNGATHERED,
+        note="" if membership_counts.is_gathered(conn) else _UNGATHERED,
     )
 
 

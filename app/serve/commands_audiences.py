@@ -6,8 +6,8 @@ import click
 import orjson
 
 from app import settings as configured
-from app.record import rebuilding
-from app.serve.audiences import SAMPLE, AudienceStatus, Tried, registered, status_of, tried
+from app.record import membership_counts
+from app.serve.audiences import SAMPLE, AudienceStatus, Tried, progress_now, registered, status_of, tried
 from app.serve.door import as_json as json_of
 from app.serve.fields import person
 from app.serve.lookup import Looked, looked
@@ -38,7 +38,7 @@ def every(*, as_json: bool) -> None:
     vault = open_vault(settings)
     with open_database(settings) as database:
         found = database.read_now(partial(registered, vault=vault))
-        progress = database.read_now(rebuilding.progress)
+        progress = database.read_now(progress_now)
     rows = [status_of(audience, progress) for audience in found.values()]
     if as_json:
         click.echo(orjson.dumps([row.model_dump(mode="json") for row in rows]).decode())
@@ -52,7 +52,7 @@ def _row(row: AudienceStatus) -> tuple[object, ...]:
     return row.name, f"{row.members:,}", row.id, printable(row.condition)
 
 
-def _told(progress: rebuilding.Progress) -> str:
+def _told(progress: membership_counts.Progress) -> str:
     people = f"{progress.reached:,} people are worked out"
     if progress.state == "gathering":
         return "Which messages people were sent is being noted; until then nobody is in any audience."
