@@ -150,6 +150,7 @@ COMMANDS = every_command(cli)
 
 def test_the_commands_are_those_that_were_promised() -> None:
     assert {" ".join(path) for path in COMMANDS} == {
+        "streams", "streams list", "streams preview", "streams replay", "streams refusals", "streams retry",
         "", "serve", "send", "migrate", "apply", "check", "explain", "replay", "doctor",
         "consent", "consent get", "consent set", "consent import", "consent export",
         "profiles", "profiles get", "profiles set", "profiles import", "profiles export",

@@ -21,7 +21,7 @@ from tests.receivers import ENVELOPE, ORGANISATION
 #: seconds until it answers, at most: a crash may fall into them
 SLOWNESS = 0.03
 #: shares of the requests that get 503, and of the messages that do in a 207
-FAILS, FAILS_ALONE = 0.04, 0.02
+FAILS, FAILS_ALONE = 0.03, 0.002
 
 
 class Inlet(asyncio.Protocol):
