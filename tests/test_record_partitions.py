@@ -224,8 +224,8 @@ def test_the_walk_over_the_keys_reads_only_the_pages_of_its_step(postgresql: Dat
 
 
 def test_the_months_are_made_of_a_full_table_and_joined_again(postgresql: Database) -> None:
-    schema.downgrade(postgresql, "0008")
     record(postgresql, heard(inbound("STOP"), receipt(Status.SENT)))
+    schema.downgrade(postgresql, "0008")
     add_raw(postgresql, raw_row(first_id_at(LATER)))
     mine = "CREATE VIEW mine AS SELECT text FROM inbound_messages WHERE text LIKE '%%T%%'"
     postgresql.write_now(lambda conn: conn.exec_driver_sql(mine))

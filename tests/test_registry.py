@@ -376,7 +376,7 @@ def test_a_token_opens_its_scopes_until_it_is_revoked(database: Database) -> Non
         (
             "new",
             ["root", "admin"],
-            "'root' is no scope; choose from: consent:read, consent:write, metrics, document, admin",
+            "'root' is no scope; choose from: consent:read, consent:write, metrics, document, lookup, admin",
         ),
         ("new", [], "nothing is no scope"),
         (" ", ["admin"], "needs a name"),
