@@ -3,13 +3,22 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
 from app.spec import Spec
 from app.webhook import NAME
 
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+def _is_header_name(value: str) -> str:
+    if not HEADER_NAME.fullmatch(value):
+        raise ValueError(f"'{value}' is not a header name")
+    return value
+
+
+HeaderName = Annotated[str, AfterValidator(_is_header_name)]
 
 
 class NoAuth(Spec):
@@ -151,7 +160,7 @@ class Credential(Spec):
     #: webhook whose URL is told to the provider with each message, where it wants to know it: `{{feedbackUrl}}`
     feedback: str | None = None
     #: at most 10 beside Content-Type and Charset, which are always there
-    headers: dict[str, str] = Field({}, max_length=10)
+    headers: dict[HeaderName, str] = Field({}, max_length=10)
     # provider "custom"
     #: the outgoing body with placeholders
     payload: str | None = None
@@ -166,8 +175,6 @@ class Credential(Spec):
     @classmethod
     def _header_syntax(cls, value: dict[str, str]) -> dict[str, str]:
         for name, text in value.items():
-            if not HEADER_NAME.fullmatch(name):
-                raise ValueError(f"'{name}' is not a header name")
             if not _HEADER_VALUE.fullmatch(text):
                 raise ValueError(f"the value of header '{name}' has a control character in it, or one beyond ASCII")
         return value
