@@ -8,7 +8,8 @@ import pytest
 
 from app.action import Action
 from app.registration import Registrations
-from app.serve.soundness import Whole, faults_of
+from app.serve.soundness import faults_of
+from app.serve.whole import Whole
 from app.webhook import Webhook
 from tests.commands import ACME, Run, file_of, runner, told
 

@@ -24,7 +24,8 @@ from app.reply import Reply
 from app.send import courier
 from app.send.personal import check_text
 from app.serve.apply_file import ApplyFile, parse
-from app.serve.soundness import Whole, new_faults, whole
+from app.serve.soundness import new_faults
+from app.serve.whole import Whole, whole
 from app.spec import Spec
 from app.webhook import CUSTOM, CustomKeywords, KeywordList, Pack, Webhook
 

@@ -23,8 +23,9 @@ from app.serve.apply import Catalogue, check_credential, check_feedback, faults,
 from app.serve.checkup_governance import check_governance
 from app.serve.checkup_sending import check_calling, check_leaving, check_replies
 from app.serve.finding import Finding, note, problem, warning
-from app.serve.soundness import faults_of, whole
+from app.serve.soundness import faults_of
 from app.serve.terminal import open_vault
+from app.serve.whole import whole
 from app.settings import CONFIG_DIR, Settings
 from app.switchboard import Switchboard, doubts
 from app.webhook import Pack, Webhook, load_packs

@@ -19,7 +19,7 @@ from app.serve.kept import keep_secrets, refuse_stars
 from app.serve.operation import Call, Operation, Params
 from app.serve.registered import changed, deleted, refuse_missing, refuse_other_name, refuse_taken
 from app.serve.soundness import new_faults
-from app.serve.soundness import whole as as_it_stands
+from app.serve.whole import whole as as_it_stands
 
 AnyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.:_-]{0,127}$")]
 

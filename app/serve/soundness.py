@@ -4,35 +4,17 @@ Asked of the whole, before a change and after it: what a change breaks blocks it
 before blocks nobody. So a label that a saved action's payload violates cannot be added either.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
 
 from app.errors import BadInput
 from app.interpret.governance import Governance
-from app.record.registry import Registered
-from app.registration import Registrations
-from app.reply import Reply
 from app.send import Client, Destinations
 from app.send.action import check as check_action
 from app.send.stream_courier import check_inlet, ready
 from app.serve import governed
 from app.serve.sound_audiences import audience_faults, destination_faults
 from app.serve.trigger_checks import faults_of_triggers
-from app.webhook import Webhook
-
-
-class Whole(NamedTuple):
-    """All that is registered, as it would be after a change."""
-
-    webhooks: Mapping[str, Webhook]
-    replies: Mapping[str, str | Reply]
-    others: Registrations
-
-
-def whole(registered: Registered) -> Whole:
-    """As it stands."""
-    webhooks = {entry.webhook.name: entry.webhook for entry in registered.webhooks}
-    return Whole(webhooks, registered.replies, registered.others)
+from app.serve.whole import Whole
 
 
 def _actions(found: Whole) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from app.action import Action
 from app.errors import BadInput
@@ -11,10 +11,8 @@ from app.interpret.waiting import ANY_FAILURE, mentions_action
 from app.reply import Reply
 from app.send.awaited import value_in
 from app.send.template import taken_apart
+from app.serve.whole import Whole
 from app.webhook import CustomKeywords, KeywordList, Webhook
-
-if TYPE_CHECKING:  # soundness asks what stands here
-    from app.serve.soundness import Whole
 
 #: who says one of these must be told what became of it, also where a call fails
 _OWED = (Category.OPT_IN.value, Category.DOUBLE_OPT_IN.value)
@@ -31,14 +29,14 @@ class _Listed(NamedTuple):
     otherwise: dict[str, list[str]]
 
 
-def faults_of_triggers(found: "Whole") -> Iterator[str]:
+def faults_of_triggers(found: Whole) -> Iterator[str]:
     """One sentence for each fault of a webhook's actions, and of the replies that wait for them."""
     for webhook in found.webhooks.values():
         for fault in _faults(found, webhook):
             yield f"webhook '{webhook.name}': {fault}"
 
 
-def _faults(found: "Whole", webhook: Webhook) -> Iterator[str]:
+def _faults(found: Whole, webhook: Webhook) -> Iterator[str]:
     for status, action in webhook.receipt_actions.items():
         yield from _missing(found, action, f"receipt_actions.{status}")
     if webhook.receipt_actions and webhook.type == "inbound":
@@ -49,7 +47,7 @@ def _faults(found: "Whole", webhook: Webhook) -> Iterator[str]:
             yield f"{listed.place}: {fault}"
 
 
-def _missing(found: "Whole", action: str | None, place: str) -> Iterator[str]:
+def _missing(found: Whole, action: str | None, place: str) -> Iterator[str]:
     there = found.others.actions.keys() | {name for kind, name in found.others.broken if kind == "action"}
     if action is not None and action not in there:
         yield (
@@ -58,7 +56,7 @@ def _missing(found: "Whole", action: str | None, place: str) -> Iterator[str]:
         )
 
 
-def _lists(found: "Whole", webhook: Webhook) -> Iterator[_Listed]:
+def _lists(found: Whole, webhook: Webhook) -> Iterator[_Listed]:
     keywords, words = webhook.keywords, partial(_texts, found.replies)
     for category in Category:
         if category is not Category.CUSTOM:
@@ -84,7 +82,7 @@ def _texts(named: Mapping[str, str | Reply], reply: str | Reply | None) -> list[
 # --- a list -------------------------------------------------------------------------------------------------------
 
 
-def _faults_of_list(found: "Whole", listed: _Listed) -> Iterator[str]:
+def _faults_of_list(found: Whole, listed: _Listed) -> Iterator[str]:
     waits, action = any(map(mentions_action, listed.texts)), listed.keywords.action
     if waits and action is None:
         yield "its reply has {{action.…}} in it, and it calls no action; name one with action, or take the place out."
