@@ -16,25 +16,25 @@ from app.serve.apply import Applied, Catalogue
 from app.serve.apply import apply as apply_to
 from app.serve.apply_file import ApplyFile, read_file
 from app.serve.checkup import checkup
-from app.serve.commands_actions import actions
-from app.serve.commands_audiences import audiences, lookup
-from app.serve.commands_backup import backup, restore
-from app.serve.commands_calls import action_calls
-from app.serve.commands_consent import consent
-from app.serve.commands_dead_letters import dead_letters
-from app.serve.commands_decode import decode
-from app.serve.commands_diagnose import doctor, explain_text, replay_requests
-from app.serve.commands_drift import compare_lists
-from app.serve.commands_erasure import erase_person
-from app.serve.commands_evidence import evidence
-from app.serve.commands_ledger import ledger
-from app.serve.commands_policies import policies
-from app.serve.commands_profiles import subscribers
-from app.serve.commands_providers import providers
-from app.serve.commands_spool import spool
-from app.serve.commands_streams import streams
-from app.serve.commands_token import token
-from app.serve.commands_verify import verify
+from app.serve.commands.actions import actions
+from app.serve.commands.audiences import audiences, lookup
+from app.serve.commands.backup import backup, restore
+from app.serve.commands.calls import action_calls
+from app.serve.commands.consent import consent
+from app.serve.commands.dead_letters import dead_letters
+from app.serve.commands.decode import decode
+from app.serve.commands.diagnose import doctor, explain_text, replay_requests
+from app.serve.commands.drift import compare_lists
+from app.serve.commands.erasure import erase_person
+from app.serve.commands.evidence import evidence
+from app.serve.commands.ledger import ledger
+from app.serve.commands.policies import policies
+from app.serve.commands.profiles import subscribers
+from app.serve.commands.providers import providers
+from app.serve.commands.spool import spool
+from app.serve.commands.streams import streams
+from app.serve.commands.token import token
+from app.serve.commands.verify import verify
 from app.serve.terminal import Commands, any_database, open_database, open_vault
 from app.settings import CONFIG_DIR
 from app.webhook import load_packs

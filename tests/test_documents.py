@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from app.record import documents
 from app.record.ids import new_id
 from app.record.tables import action_calls, document_runs
-from app.serve import document_words as words
+from app.serve.documents import words
 from tests.conftest import KINDS, fresh_database
 from tests.fake_provider import DROP, HANG, FakeProvider, Reply, answer, redirect, running
 from tests.postgres import free_port

@@ -12,8 +12,8 @@ from app.interpret.governance import Governance, governed_by, project
 from app.interpret.mentions import mentioned
 from app.policy import Labels, Policy
 from app.registration import Registrations
-from app.send.action import texts_of
-from app.send.action_request import composer
+from app.send.actions.ready import texts_of
+from app.send.actions.request import composer
 from app.serve import governed
 from tests.governing import FIELDS, SECRETS, everything, expressions, labels_of_some, policies, uses
 

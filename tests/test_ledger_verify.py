@@ -16,7 +16,7 @@ from app.record import seals
 from app.record.database import Database
 from app.record.evidence_key import PEOPLE, derive
 from app.record.tables import erasures
-from app.serve.commands_ledger import LedgerHead, head_of
+from app.serve.commands.ledger import LedgerHead, head_of
 from app.serve.ledger_chain import Found
 from app.serve.ledger_check import check_ledger
 from tests.commands import EVIDENCE_KEY, Run, runner

@@ -143,7 +143,7 @@ def test_everybody_is_counted_a_page_at_a_time(
     people(run_on_each, tmp_path)
     counted = ("--action", "ad-platform", "--all")
     for page in (1_000, 3):
-        monkeypatch.setattr("app.serve.commands_policies.MOST", page)
+        monkeypatch.setattr("app.serve.commands.policies.MOST", page)
         assert lines(run_on_each, *counted)[-2:] == [
             "  3 of 4 stored people would be left out, which is everybody",
             "    3 first by policy 'ads-by-consent'",

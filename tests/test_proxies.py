@@ -18,7 +18,7 @@ from twilio.request_validator import RequestValidator
 
 from app.record.database import Database
 from app.record.tables import inbound_messages, raw_requests
-from app.serve import document_words as words
+from app.serve.documents import words
 from tests import proxies
 from tests.lookups import SHOP, STREAM, datastream, register
 from tests.postgres import free_port

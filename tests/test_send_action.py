@@ -13,7 +13,7 @@ import pytest
 from app.action import Action
 from app.errors import BadInput
 from app.send import Actions
-from app.send.action import check, texts_of
+from app.send.actions.ready import check, texts_of
 from tests import fake_provider
 from tests.acting import FIELDS, acting, action, called, calls, registered
 from tests.certificates import authority, demanding

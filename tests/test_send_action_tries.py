@@ -14,10 +14,10 @@ from app.credential import Auth
 from app.errors import SendFailed
 from app.policy import Labels, Policy
 from app.send import Actions, Called, Client, Destinations, action_call
-from app.send import action as send_action
-from app.send.capping import Capping
+from app.send.actions import ready as send_action
+from app.send.actions.capping import Capping
+from app.send.actions.fields import Fields
 from app.send.destinations import Origin
-from app.send.fields import Fields
 from tests import fake_provider
 from tests.acting import FIELDS, acting, action, called, calls, registered
 from tests.fake_provider import CUT, DROP, HANG, FakeProvider, Reply, answer, redirect

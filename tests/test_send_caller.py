@@ -19,7 +19,7 @@ from app.record.database import Database
 from app.record.tables import action_calls, inbound_messages, outbox
 from app.record.writer import Writer
 from app.send import Caller
-from app.send.awaited import value_in
+from app.send.actions.awaited import value_in
 from app.send.wording import message_of
 from app.settings import Settings
 from tests import fake_provider

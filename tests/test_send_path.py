@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from app.action import Action
 from app.errors import BadInput, SendFailed
-from app.send.action_request import composer
-from app.send.fields import NoValue
-from app.send.path import path
+from app.send.actions.fields import NoValue
+from app.send.actions.path import path
+from app.send.actions.request import composer
 
 FIELDS: dict[str, Any] = {
     "event": {"_id": "4711", "text": "Hello World", "code": "30003", "keyword": "", "channel": 7},

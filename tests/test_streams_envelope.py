@@ -14,11 +14,11 @@ from app.interpret.governance import Governance
 from app.policy import Labels, Policy
 from app.send import Client, Destinations
 from app.send.connection import Answer
-from app.send.stream_answer import judge
-from app.send.stream_courier import LIMIT, ReadyStream, event_of, outgoing, ready, requests_of
-from app.send.stream_cursor import MOST_AHEAD, Cursor
-from app.send.stream_envelope import Written, event_id, identity_map
-from app.send.stream_teller import pause
+from app.send.streams.answer import judge
+from app.send.streams.courier import LIMIT, ReadyStream, event_of, outgoing, ready, requests_of
+from app.send.streams.cursor import MOST_AHEAD, Cursor
+from app.send.streams.envelope import Written, event_id, identity_map
+from app.send.streams.teller import pause
 from app.serve.stream_preview import sample
 from app.stream import SOURCES, Source, Stream
 from tests.receivers import ENVELOPE, EXAMPLE, ORGANISATION

@@ -1,7 +1,7 @@
 """How far streams have told of what was recorded: cursors over tables, claimed by one process at a time.
 
 A stream keeps no copy of any event. Per source it has the `position`, up to which all was told, and the ids `ahead` of
-it that were told early (see `app.send.stream_cursor`). Setting the position back tells everything since again.
+it that were told early (see `app.send.streams.cursor`). Setting the position back tells everything since again.
 A claim is a lease that its holder knows by a word of its own. Whoever changes a position from outside takes the lease
 away with it; the holder's next save then changes nothing, and it begins from what is written here.
 """

@@ -4,8 +4,8 @@ An outbox row is all that lies between this room and those that hear: claimed, l
 sent, and marked with what became of it.
 """
 
-from app.send.action import Actions, Called
-from app.send.caller import Caller
+from app.send.actions.caller import Caller
+from app.send.actions.ready import Actions, Called
 from app.send.complaint import complain
 from app.send.courier import Courier, courier, deliver
 from app.send.destinations import Destinations
@@ -13,7 +13,7 @@ from app.send.fetch import fetch
 from app.send.handover import Handover
 from app.send.http import Client
 from app.send.render import Message
-from app.send.streams import Streams
+from app.send.streams.tellers import Streams
 from app.send.trial import Trial, try_out
 from app.send.worker import Sender
 

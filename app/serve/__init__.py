@@ -16,7 +16,6 @@ from app.serve import (
     credentials,
     dead_letters,
     decoding,
-    document_actions,
     erasure,
     evidence,
     health,
@@ -35,6 +34,7 @@ from app.serve import (
     verify,
     webhooks,
 )
+from app.serve.documents import actions as document_actions
 from app.serve.door import routes_of
 from app.serve.operation import Operation
 from app.serve.parts import Parts

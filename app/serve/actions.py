@@ -8,7 +8,7 @@ from pydantic import Field, StrictBool, model_validator
 from app.record import profiles
 from app.record.ids import new_id
 from app.record.tokens import Scope
-from app.send.action_trial import ActionTrial, try_action
+from app.send.actions.trial import ActionTrial, try_action
 from app.serve.consent import Consent, standing
 from app.serve.fields import NO_SUCH_NAME, NameParams, Program, RawAddress, Region, person
 from app.serve.operation import Call, Operation

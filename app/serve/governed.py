@@ -13,7 +13,7 @@ from app.interpret.governance import Denial, Governance, governed_by
 from app.interpret.mentions import mentioned, named
 from app.policy import Policy
 from app.registration import Registrations
-from app.send.action import texts_of
+from app.send.actions.ready import texts_of
 from app.stream import Stream
 
 #: what an audience's condition calls otherwise than an action does

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from app.errors import BadInput
 from app.interpret.governance import Governance
 from app.send import Client, Destinations
-from app.send.action import check as check_action
-from app.send.stream_courier import check_inlet, ready
+from app.send.actions.ready import check as check_action
+from app.send.streams.courier import check_inlet, ready
 from app.serve import governed
 from app.serve.sound_audiences import audience_faults, destination_faults
 from app.serve.trigger_checks import faults_of_triggers

@@ -14,9 +14,9 @@ from app.record import stream_events
 from app.record.registry import Registered
 from app.record.stream_events import Happened
 from app.send import Client, Destinations
-from app.send.stream_courier import ORGANISATION_HEADER, ReadyStream, fields_of, outgoing, ready, shown
-from app.send.stream_envelope import written
-from app.send.stream_signature import HEADERS as SIGNATURE_HEADERS
+from app.send.streams.courier import ORGANISATION_HEADER, ReadyStream, fields_of, outgoing, ready, shown
+from app.send.streams.envelope import written
+from app.send.streams.signature import HEADERS as SIGNATURE_HEADERS
 from app.serve.door import STARS
 from app.stream import Source, Stream
 

@@ -9,7 +9,7 @@ from app.errors import BadInput
 from app.events import Category
 from app.interpret.waiting import ANY_FAILURE, mentions_action
 from app.reply import Reply
-from app.send.awaited import value_in
+from app.send.actions.awaited import value_in
 from app.send.template import taken_apart
 from app.serve.whole import Whole
 from app.webhook import CustomKeywords, KeywordList, Webhook

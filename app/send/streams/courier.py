@@ -21,10 +21,10 @@ from app.send.destinations import place
 from app.send.http import OWN_HEADERS, Client
 from app.send.proved import answer_to
 from app.send.render import Outgoing
-from app.send.stream_answer import Judged, judge
-from app.send.stream_envelope import Event, Written, written
-from app.send.stream_signature import HEADERS as SIGNATURE_HEADERS
-from app.send.stream_signature import keys_of, signature
+from app.send.streams.answer import Judged, judge
+from app.send.streams.envelope import Event, Written, written
+from app.send.streams.signature import HEADERS as SIGNATURE_HEADERS
+from app.send.streams.signature import keys_of, signature
 from app.stream import Stream
 
 #: bytes of a request: a streaming inlet takes 1 MB

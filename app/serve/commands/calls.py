@@ -15,7 +15,7 @@ from app.record import call_log
 from app.record.call_log import FAILED, Again, Call, CallFilter
 from app.record.writer import Writer
 from app.serve.calls import AGAIN_WITHIN
-from app.serve.commands_consent import login
+from app.serve.commands.consent import login
 from app.serve.terminal import open_database, printable, show, shown_age, write
 
 

@@ -13,10 +13,10 @@ from starlette.routing import BaseRoute, Route
 
 from app import metrics
 from app.record.tokens import Scope
-from app.serve import document_words as words
-from app.serve.document_door import Door, Failure, Success
-from app.serve.document_request import Asked
-from app.serve.document_run import Ran, run_once
+from app.serve.documents import words
+from app.serve.documents.door import Door, Failure, Success
+from app.serve.documents.request import Asked
+from app.serve.documents.run import Ran, run_once
 from app.serve.operation import Call, Operation, Params
 
 #: of the vendor's specification

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from app.errors import SendFailed
-from app.send.fields import Fields, NoValue, value_at
+from app.send.actions.fields import Fields, NoValue, value_at
 from app.send.template import as_text
 
 

@@ -21,10 +21,10 @@ from app.record import calls
 from app.record.calls import DueCall, Ended, Person
 from app.record.database import Database
 from app.record.writer import Writer
-from app.send.action import Actions, Called
-from app.send.awaited import awaited
+from app.send.actions.awaited import awaited
+from app.send.actions.ended_calls import AFTER_FAILURE, EndedCalls
+from app.send.actions.ready import Actions, Called
 from app.send.complaint import complain
-from app.send.ended_calls import AFTER_FAILURE, EndedCalls
 from app.settings import Settings
 
 #: seconds between looks when nobody nudges

@@ -10,9 +10,9 @@ from pydantic import Field
 
 from app.action import Action
 from app.errors import SendFailed
-from app.send.action import Actions, ReadyAction
+from app.send.actions.fields import Fields
+from app.send.actions.ready import Actions, ReadyAction
 from app.send.authorization import replaced
-from app.send.fields import Fields
 from app.send.masking import SHOWN, STARS, Mask, mask
 from app.send.render import Outgoing
 from app.send.trial import ShownRequest, proof_of

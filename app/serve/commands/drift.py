@@ -18,7 +18,7 @@ from app.record.database import Database
 from app.record.drift import BlockList
 from app.record.facts import Listening
 from app.serve.block_list import Listed, Reading, read
-from app.serve.commands_consent import login
+from app.serve.commands.consent import login
 from app.serve.consent_file import RefusedLine, checked_program
 from app.serve.drift import Asked, Compared, Tell, compare
 from app.serve.drift_report import JsonReport, Report, TextReport, refusing, told_to

@@ -15,7 +15,7 @@ from app.errors import StoreUnavailable
 from app.record import calls
 from app.record.calls import DueCall, Ended
 from app.record.writer import Writer
-from app.send.awaited import SUCCESS
+from app.send.actions.awaited import SUCCESS
 from app.send.complaint import complain
 
 log = structlog.get_logger()

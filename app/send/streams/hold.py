@@ -17,8 +17,8 @@ from app.record.refusals import Refused
 from app.record.settled import settled
 from app.record.streams import Lease, Progress
 from app.record.writer import Writer
-from app.send.stream_answer import Judged
-from app.send.stream_cursor import Cursor
+from app.send.streams.answer import Judged
+from app.send.streams.cursor import Cursor
 from app.stream import Source, Stream
 
 #: seconds of a lease beyond two requests, so that none lapses under a request

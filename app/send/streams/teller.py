@@ -17,10 +17,10 @@ from app.record.refusals import Refusal
 from app.record.stream_events import Happened
 from app.record.writer import Writer
 from app.send.complaint import complain
-from app.send.stream_answer import Judged
-from app.send.stream_courier import ReadyStream, deliver, event_of, requests_of
-from app.send.stream_envelope import Event
-from app.send.stream_hold import Hold
+from app.send.streams.answer import Judged
+from app.send.streams.courier import ReadyStream, deliver, event_of, requests_of
+from app.send.streams.envelope import Event
+from app.send.streams.hold import Hold
 from app.stream import Source
 
 #: seconds between looks when nobody nudges, and the least between two

@@ -18,8 +18,8 @@ from urllib.parse import quote, unquote
 
 from app.action import EVENT_FIELDS
 from app.errors import BadInput, SendFailed
-from app.send.fields import Fields, NoValue, field_named
-from app.send.path_terms import FUNCTIONS, Piece, Term, joined, made, own, value
+from app.send.actions.fields import Fields, NoValue, field_named
+from app.send.actions.path_terms import FUNCTIONS, Piece, Term, joined, made, own, value
 from app.send.template import Fill
 
 _TOKEN = re.compile(

@@ -14,7 +14,7 @@ from app.address import mask
 from app.errors import BadInput
 from app.record import people
 from app.record.erasure import Asked
-from app.serve.commands_consent import login
+from app.serve.commands.consent import login
 from app.serve.erasure import erase, preview
 from app.serve.fields import person
 from app.serve.terminal import open_database, show_facts, write

@@ -17,7 +17,7 @@ from app.expression import expression
 from app.interpret.waiting import ANY_FAILURE, Waiting, loaded, mentions_action
 from app.record.calls import DueCall
 from app.record.ids import new_id
-from app.send.action_call import Called
+from app.send.actions.call import Called
 from app.send.personal import LONGEST, personalise
 from app.send.template import as_text, taken_apart
 

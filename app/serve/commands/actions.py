@@ -14,9 +14,9 @@ from app.errors import BadInput
 from app.record import profiles, registry
 from app.record.registry import Registered
 from app.send import Actions, Client, Destinations
-from app.send.action_trial import DRY_RUN, ActionTrial, try_action
+from app.send.actions.trial import DRY_RUN, ActionTrial, try_action
 from app.serve.actions import WantedTest, fields_of
-from app.serve.commands_verify import shown_request
+from app.serve.commands.verify import shown_request
 from app.serve.consent import look
 from app.serve.fields import person
 from app.serve.problems import invalid

@@ -12,8 +12,8 @@ from app.record.registry import Registered
 from app.record.writer import Writer
 from app.registration import Registrations
 from app.send.http import Client
-from app.send.stream_courier import ReadyStream, ready
-from app.send.stream_teller import Teller
+from app.send.streams.courier import ReadyStream, ready
+from app.send.streams.teller import Teller
 from app.stream import Stream
 
 log = structlog.get_logger()

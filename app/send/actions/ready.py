@@ -12,16 +12,16 @@ from app.errors import BadInput, SendFailed
 from app.interpret.governance import Denial, Governance, governed_by, project
 from app.record.registry import Registered
 from app.registration import Registrations
-from app.send.action_call import Called, Tried, Way, call
-from app.send.action_request import composer
+from app.send.actions.call import Called, Tried, Way, call
+from app.send.actions.capping import Capping
+from app.send.actions.fields import Fields, with_full_names
+from app.send.actions.path import path
+from app.send.actions.request import composer
 from app.send.authorizer import Authorizer, prover
-from app.send.capping import Capping
 from app.send.certificate import tls_for
 from app.send.complaint import complain
 from app.send.destinations import Destinations, place
-from app.send.fields import Fields, with_full_names
 from app.send.http import Client
-from app.send.path import path
 from app.send.render import Outgoing
 from app.send.template import taken_apart
 

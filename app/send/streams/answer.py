@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from app.send.answer import body_of, retry_after
 from app.send.connection import Answer
-from app.send.stream_envelope import Written
+from app.send.streams.envelope import Written
 
 _PASSING = frozenset({408, 425, 429})
 #: about whom we called and as whom

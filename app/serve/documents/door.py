@@ -26,8 +26,8 @@ from starlette.types import Receive, Scope, Send
 from app import metrics
 from app.errors import NotReady
 from app.send import complain
-from app.serve import document_words as words
-from app.serve.document_request import Forbidden, Unusable, asked, prove
+from app.serve.documents import words
+from app.serve.documents.request import Forbidden, Unusable, asked, prove
 from app.serve.door import as_json
 from app.serve.operation import Call, Operation, Params
 from app.serve.parts import Parts

@@ -14,13 +14,13 @@ import orjson
 from app.action import Action
 from app.credential import ApiKeyAuth
 from app.errors import BadInput, SendFailed
+from app.send.actions.fields import ActionPlaces, Fields, NoValue
+from app.send.actions.path import checked as checked_path
+from app.send.actions.path import path
 from app.send.answer import steps_of
 from app.send.authorization import Authorization, authorization
 from app.send.destinations import place
-from app.send.fields import ActionPlaces, Fields, NoValue
 from app.send.http import OWN_HEADERS
-from app.send.path import checked as checked_path
-from app.send.path import path
 from app.send.render import Outgoing
 from app.send.template import LEFT_OUT, Fill, as_text, checked, constant_name, form_encoded, joined, text_parts
 

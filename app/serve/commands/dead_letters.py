@@ -12,7 +12,7 @@ from app.address import mask
 from app.errors import BadInput
 from app.record import dead_letters as letters
 from app.record.dead_letters import DeadLetter, Kind, Outcome, Tally
-from app.serve.commands_consent import login
+from app.serve.commands.consent import login
 from app.serve.revival import Means, replay_all, replay_some, settle_some
 from app.serve.terminal import connect, open_database, printable, show, shown_age, write
 from app.switchboard import policy

@@ -12,7 +12,8 @@ from starlette.datastructures import Headers
 
 from app.record.tokens import Scope
 from app.request import parse_pairs
-from app.serve import bearer, document_words
+from app.serve import bearer
+from app.serve.documents import words
 from app.serve.operation import Params
 from app.serve.parts import Parts
 from app.serve.problems import Problem
@@ -63,8 +64,8 @@ async def prove(parts: Parts, scope: Scope, headers: Headers) -> None:
 
 def _refusal(status: int, authorization: str) -> str:
     if status == 403:
-        return document_words.WRONG_SCOPE
-    return document_words.WRONG_KEY if authorization.lower().startswith("bearer ") else document_words.FORBIDDEN
+        return words.WRONG_SCOPE
+    return words.WRONG_KEY if authorization.lower().startswith("bearer ") else words.FORBIDDEN
 
 
 def asked(query: bytes, headers: Headers) -> Asked:

@@ -1,0 +1,1 @@
+"""The command line's acts, a file for each command."""

@@ -1,0 +1,1 @@
+"""A document system's door: its actions listed, and run once."""
