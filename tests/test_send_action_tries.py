@@ -13,7 +13,8 @@ from app.action import Cap
 from app.credential import Auth
 from app.errors import SendFailed
 from app.policy import Labels, Policy
-from app.send import Actions, Called, Client, Destinations, action_call
+from app.send import Actions, Called, Client, Destinations
+from app.send.actions import call as action_call
 from app.send.actions import ready as send_action
 from app.send.actions.capping import Capping
 from app.send.actions.fields import Fields
