@@ -9,7 +9,7 @@ import structlog
 
 from app.action import Action
 from app.errors import BadInput, SendFailed
-from app.interpret.governance import Denial, Governance, governed_by, project
+from app.interpret.governance import Denial, Governance, governed_by
 from app.record.registry import Registered
 from app.registration import Registrations
 from app.send.action_call import Called, Tried, Way, call
@@ -19,7 +19,7 @@ from app.send.capping import Capping
 from app.send.certificate import tls_for
 from app.send.complaint import complain
 from app.send.destinations import Destinations, place
-from app.send.fields import Fields, with_full_names
+from app.send.fields import Fields, leaving, with_full_names
 from app.send.http import Client
 from app.send.path import path
 from app.send.render import Outgoing
@@ -61,7 +61,7 @@ class ReadyAction:
 
     def request(self, fields: Fields) -> Outgoing:
         """The request, of nothing but what may leave; not yet proved. Raises SendFailed that names the parameter."""
-        return self.compiled.compose(project(fields, self.denied))
+        return self.compiled.compose(leaving(fields, self.denied))
 
 
 class Actions:
