@@ -129,6 +129,7 @@ def _forgetting(settings: Settings) -> Sequence[Callable[..., int]]:
         "outbox": settings.inbound_retention_days,
         "action_calls": settings.inbound_retention_days,
         "messages": settings.receipts_retention_days,
+        "stream_refusals": max(settings.inbound_retention_days, settings.receipts_retention_days),
     }
     return (
         *(partial(housekeeping.drop_old, table=table, days=days) for table, days in (_days(settings) | kept).items()),

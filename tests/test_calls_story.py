@@ -16,6 +16,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from app.events import ConsentState, Heard
 from app.interpret import Rules, rules
@@ -291,3 +292,36 @@ def test_a_call_that_is_asked_for_by_nobody_heard_is_a_row_like_the_others(datab
 
     (found,) = database.read_now(lambda conn: call_log.page(conn, call_log.CallFilter(action="crm"), limit=1))
     assert (found.id, found.state, found.attempts, found.address) == (row.id, "calling", 1, "")
+
+
+# --- what is told of it -------------------------------------------------------------------------------------------
+
+
+def test_no_log_has_anything_of_a_person_or_of_what_is_sent(database_url: str, third_party: FakeProvider) -> None:
+    """Whatever goes wrong, and however much the third party quotes."""
+    quoting = {"message": f"{BOB} said whisper, key hush-hush-hush"}
+    third_party.judge = lambda request: answer(400 if "stream" in request.target else 500, quoting)
+    path, keys = (
+        "event.address + event.text",
+        {"headers": {"X-Key": "hush-hush-hush"}, "query": {"who": "{{event.address}}"}},
+    )
+    bot = {"name": "bot", "url": f"{third_party.url}/bot", "path": path, "retries": 0, "document": "Bot", **keys}
+    nowhere = bot | {"name": "desk", "document": None, "url": "https://nowhere.invalid/hush-hush-hush"}
+    stream = {"name": "crm", "url": f"{third_party.url}/stream", "batch": 1, "headers": keys["headers"]}
+    with capture_logs() as logs, serving(database_url, send=True, log_level="debug", **LOOPBACK) as house:
+        for kind, one in (("actions", bot), ("actions", nowhere), ("streams", stream)):
+            assert house.ask("POST", f"/v1/{kind}", one).status == 201
+        house.record(at_once(inbound("whisper"), inbound("HELP"), rules=CALLING))
+        calls = ended(house)
+        for _ in range(500):
+            if refused := house.ask("GET", "/v1/streams/crm/refusals").json["items"]:
+                break
+            time.sleep(0.01)
+        document = house.ask("GET", f"/customAction?name=bot&documentId={BOB[1:]}&documentVersionId=1")
+
+    assert {call["outcome"] for call in calls} == {"http_500", "internalError"}
+    assert refused
+    assert document.status == 200
+    assert {log["event"] for log in logs} >= {"a call did not succeed"}
+    told = f"{logs} {[call['problem'] for call in calls]} {document.body!r}"
+    assert not [trace for trace in (BOB[1:], BOB[-10:], "whisper", "hush") if trace in told]

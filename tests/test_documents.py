@@ -147,7 +147,7 @@ def is_in_form(told: Answer) -> bool:
     """Whatever happened: one of the two bodies, as JSON that nobody keeps and no page of another site can read."""
     keys = {"status"} if told.json == SUCCESS else {"status", "error"}
     open_to_pages = [name for name in told.headers if name.startswith("access-control-")]
-    kept = told.headers["cache-control"]
+    kept = told.headers["cache-control"] if told.headers["x-content-type-options"] == "nosniff" else ""
     return set(told.json) == keys and told.headers["content-type"] == "application/json" and (
         kept, open_to_pages) == ("no-store", [])  # fmt: skip
 

@@ -581,3 +581,21 @@ def test_many_at_once_are_each_told_their_own(shop: Served) -> None:
         thread.join(30)
 
     assert wrong == []
+
+
+@pytest.mark.parametrize("given", [14155550100, True, {"a": 1}, [ALICE]])
+def test_what_is_no_text_names_nobody(shop: Served, given: Any) -> None:
+    other = {"ECID": [{"id": OTHER_ECID}]}
+
+    answer = server(shop, {"Email": [{"id": given}], **other}, ADMIN)
+
+    assert problem(answer) == (422, "identityMap.email: the id is no text; send it in quotes, or leave it out.")
+    assert linked(shop, "email:true") == set()
+
+
+def test_an_id_that_is_null_is_none(shop: Served) -> None:
+    """Else all visitors for whom a company has no address would be one person."""
+    answer = server(shop, {"Email": [{"id": None}], "ECID": [{"id": OTHER_ECID}]}, ADMIN)
+
+    assert segments(answer) == NOBODYS
+    assert linked(shop, "email:none") | linked(shop, "email:None") == set()

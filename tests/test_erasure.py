@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from app.errors import BadInput
 from app.events import ConsentState, Standing
 from app.main import _prepare_schema
-from app.record import erasure, housekeeping, keys, outbox, tables
+from app.record import erasure, generations, housekeeping, keys, outbox, refusals, tables
 from app.record.database import Database
 from app.record.erasure import Asked
 from app.record.people import People
@@ -483,3 +483,45 @@ def test_a_sender_is_nobody_to_be_erased(database_url: str, provider: FakeProvid
 
         assert [answer.status for answer in refused] == [422, 422, 422]
         assert rows(served, tables.erasures.c.id) == []
+
+
+# --- what is called and told --------------------------------------------------------------------------------------
+
+
+def test_nothing_is_left_in_what_is_called_and_told(database_url: str, provider: FakeProvider) -> None:
+    """A call that is about nobody names him, a receiver has quoted him, and a rebuild has just come to him."""
+    now = datetime.now(UTC)
+    with house(database_url, provider) as served:
+        tell(served, said("my doctor says I am ill"), said("of Alice's nobody forgets", ALICE))
+        tell(served, delivered(BOB, "X1"))
+        served.write(lambda conn: tell_of_him(conn, now))
+        served.write(lambda conn: generations.put(conn, generations.Generation(7, 7, source="gone", after=[BOB]), now))
+        named = dump(served)
+
+        counts = erase(served).json
+
+        left = dump(served)
+        assert (counts["calls"], counts["refusals"]) == (1, 2)
+        for trace in ("4155550101", "the doctor is unknown here", "the receipt is unknown here"):
+            assert trace in named
+            assert trace not in left
+        assert "Alice is unknown here" in left
+        assert rows(served, tables.action_calls.c.action) == [("other",)]
+        assert served.parts.database.read_now(generations.read) == generations.Generation(7, 7, source="gone")
+
+
+def tell_of_him(conn: sa.Connection, now: datetime) -> None:
+    table = tables.inbound_messages
+    said_by = {row.address: row.id for row in conn.execute(sa.select(table.c.address, table.c.id))}
+    row = {"trigger": "document", "webhook": "", "program": "", "address": "", "state": "done", "created_at": now,
+           "next_at": now, "deadline": now}  # fmt: skip
+    for number, fields in enumerate((f'{{"username": "{BOB}"}}', '{"documentId": "1234155550109234"}')):
+        action = "other" if number else "document"
+        conn.execute(tables.action_calls.insert(), {**row, "id": number, "action": action, "fields": fields})
+    receipt = conn.execute(sa.select(tables.receipts.c.id)).scalar_one()
+    for source, row_id, reason in (
+        ("inbound", said_by[BOB], "the doctor is unknown here"),
+        ("receipt", receipt, "the receipt is unknown here"),
+        ("inbound", said_by[ALICE], "Alice is unknown here"),
+    ):
+        refusals.add(conn, "crm", [refusals.Refused(source, row_id, "e1", reason)], now)

@@ -150,7 +150,7 @@ def test_a_requirement_that_is_no_jsonata_is_told() -> None:
 # --- streams ------------------------------------------------------------------------------------------------------
 
 
-def test_an_entity_cannot_do_without_its_identity() -> None:
+def test_an_entity_cannot_do_without_its_identity_and_its_time() -> None:
     policy = POLICY.replace("advertising", "analytics")
     [sentence] = violations(label("event.address") + policy + INLET)
     assert sentence == (
@@ -159,6 +159,9 @@ def test_an_entity_cannot_do_without_its_identity() -> None:
         " cloudevents, which can leave it out, take analytics from its marketing_actions, or take label I1 from"
         " event.address."
     )
+    [sentence] = violations(label("event.received_at") + policy + INLET)
+    assert "event.received_at has label I1" in sentence
+    assert "as timestamp" in sentence
 
 
 def test_any_other_field_is_just_left_out_of_a_stream() -> None:

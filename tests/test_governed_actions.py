@@ -12,9 +12,11 @@ from app.interpret.governance import Governance, governed_by, project
 from app.interpret.mentions import mentioned
 from app.policy import Labels, Policy
 from app.registration import Registrations
+from app.send import Actions, Client, Destinations
 from app.send.actions.ready import texts_of
 from app.send.actions.request import composer
 from app.serve import governed
+from tests.acting import registered
 from tests.governing import FIELDS, SECRETS, everything, expressions, labels_of_some, policies, uses
 
 PLAIN = st.sampled_from([field for field in FIELDS if field.count(".") == 1])
@@ -96,3 +98,26 @@ def test_an_action_that_may_be_saved_sends_the_same_with_the_projection_as_witho
         without, whole = (sent(action, each, everything()) for each in (governed_by(registered), Governance()))
         if not any("takes too long" in request for request in (without, whole)):
             assert without == whole
+
+
+def test_where_the_address_may_not_leave_no_providers_id_that_holds_it_does() -> None:
+    """Whatever an expression makes of it: the projection is without it."""
+    whatsapp = "wamid.HBgLMTQxNTU1NTAxMDEVAgASGBQzQTdB"
+    place = "{{$string(event) & event.provider_id}}"
+    action = Action(name="crm", url="https://third.example", payload={"all": place}, marketing_actions=["ads"])
+    label = Labels(name="event.address", labels=["I1"])
+    denying = [label, Policy(name="none", marketing_actions=["ads"], deny=["I1"])]
+    event = {"_id": "1", "address": "+14155550101", "text": "Hi"}
+
+    def body(*given: Labels | Policy, provider_id: str) -> str:
+        actions = Actions(Client(Destinations()))
+        actions.follow(registered(action, *given))
+        ready = actions.get("crm")
+        assert ready is not None
+        return ready.request(
+            {"event": event | {"provider_id": provider_id}, "profile": {}, "consent": {}}
+        ).body.decode()
+
+    assert whatsapp in body(provider_id=whatsapp)
+    assert "TQxNTU1NTAxMD" not in body(*denying, provider_id=whatsapp)
+    assert "SM0123" in body(*denying, provider_id="SM0123")

@@ -152,7 +152,7 @@ def test_an_error_of_ours_ends_the_call_and_nothing_else(party: FakeProvider, mo
     def torn(*_: Any) -> Any:
         raise ZeroDivisionError("+14155550100")
 
-    for step in ("project", "call"):
+    for step in ("leaving", "call"):
         with monkeypatch.context() as patched, capture_logs() as logs:
             patched.setattr(send_action, step, torn)
             found = called(action(f"{party.url}/"))

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 import standardwebhooks
 
 from app.events import Status
-from app.record import ids, streams, tables
+from app.record import housekeeping, ids, refusals, streams, tables
 from app.record.database import Database
 from tests import fake_provider
 from tests.commands import EVIDENCE_KEY, Run, file_of, runner
@@ -463,3 +463,17 @@ def test_the_example_of_the_page_applies_and_its_commands_run(
     assert [result.exit_code for result in ran] == [0, 0, 0, 0]
     assert list(ENVELOPE.iter_errors(previews[0]["payload"]["messages"][0])) == []
     assert previews[0]["headers"]["x-gw-ims-org-id"] == "ACME@AdobeOrg"
+
+
+def test_refusals_go_with_what_they_tell_of_and_changes_of_consent_stay(database: Database) -> None:
+    now = datetime.now(UTC)
+    kinds = ("inbound", "receipt", "consent")
+    told = [refusals.Refused(source, number, "e", "no") for number, source in enumerate((*kinds, "consent"), 1)]
+    database.write_now(lambda conn: refusals.add(conn, "crm", told, now))
+    database.write_now(lambda conn: refusals.settle(conn, "crm", "consent", [4], now))
+
+    later = now + timedelta(days=40)
+    dropped = database.write_now(lambda conn: housekeeping.drop_old(conn, later, "stream_refusals", 30))
+
+    left = database.read_now(lambda conn: refusals.page(conn, "crm", limit=9))
+    assert (dropped, [(each.source, each.row_id) for each in left]) == (3, [("consent", 3)])

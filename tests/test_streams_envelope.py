@@ -1,5 +1,6 @@
 """What streams send, before anything is sent: envelopes, ids, signatures, sizes, and what answers mean."""
 
+import base64
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -140,6 +141,39 @@ SILENT = Governance(
 )
 
 
+def denying(*fields: str) -> Governance:
+    return Governance([Labels(name=name, labels=["I1"]) for name in fields], [Policy(name="none", deny=["I1"])])
+
+
+def test_where_the_address_may_not_leave_no_providers_word_that_holds_it_does() -> None:
+    whatsapp = "wamid." + base64.b64encode(b"\x1d\x16\x1c\x1614155550101\x15\x02\x00\x12\x18").decode()
+    happened = sample("receipt")
+    given = {"message_id": whatsapp, "error_text": "(#131026) 14155550101 is no user", "code": "131026"}
+    stood = happened._replace(event=happened.event | {"address": "whatsapp:+14155550101"} | given)
+
+    whole, left = (event_of(made(governance=each), stood) for each in (Governance(), denying("event.address")))
+
+    assert whole is not None
+    assert left is not None
+    assert {name: whole.data[name] for name in given} == given
+    assert (set(whole.data) - set(left.data), left.data["code"]) == ({"address", "message_id", "error_text"}, "131026")
+    usual = event_of(made(governance=denying("event.address")), happened)
+    assert usual is not None
+    assert usual.data["message_id"] == happened.event["message_id"]
+
+
+def test_a_denied_time_or_sequence_is_not_told_beside_the_data_either() -> None:
+    request = told(made(batch=1, governance=denying("event.received_at", "event.sequence")), "inbound")
+    event = json.loads(request.body)
+
+    assert {"time", "sequence"}.isdisjoint({*event, *event["data"]})
+    assert sample("inbound").event["sequence"] not in request.body.decode()
+    broken = Governance(broken={("labels", "event.received_at"): "its labels cannot be read"})
+    entity = json.loads(told(made(**XDM, batch=1, governance=broken), "inbound").body)["body"]["xdmEntity"]
+    assert "timestamp" not in entity
+    assert "received_at" not in entity["_textback"]
+
+
 def test_a_denied_field_never_leaves_nor_what_is_made_of_it() -> None:
     data = json.loads(told(made(governance=SILENT, marketing_actions=["crm"], batch=1), "inbound").body)["data"]
     without = told(made(governance=SILENT, marketing_actions=["ads"], batch=1), "receipt")
@@ -258,3 +292,15 @@ def test_when_too_much_is_told_early_the_rest_waits_until_it_is_settled() -> Non
 
     assert cursor.untold([5, 1_000_000], 7, 10) == [5]
     assert cursor.untold([5, 1_000_000], 2_000_000, 10) == [5, 1_000_000]
+
+
+@pytest.mark.parametrize(
+    "number", ["+14155550101", "+1 415 555 01 01", "(415) 555-0101", "1.415.555.0101", "415/5550101"]
+)
+def test_what_a_receiver_says_of_a_refusal_is_kept_without_numbers_however_they_are_spaced(number: str) -> None:
+    body = json.dumps({"message": f"{number} is unknown to schema 12, see line 3 of 77"}).encode()
+
+    [(_, reason)] = judge(Answer(400, {}, body), [Written(1, "id", b"{}")], NOON, inlet=False).refused
+
+    assert not any(part in reason for part in ("415", "555", "0101", "01 01"))
+    assert reason.endswith("is unknown to schema 12, see line 3 of 77")

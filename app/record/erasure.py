@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from app.address import is_reachable
 from app.errors import BadInput
 from app.events import ConsentState, Standing
-from app.record import keys, people, queries
+from app.record import generations, keys, people, queries
 from app.record.ids import new_id
 from app.record.overwriting import overwriting
 from app.record.searching import PLACES
@@ -41,6 +41,7 @@ from app.record.tables import (
     receipts,
     reply_guard,
     stale_memberships,
+    stream_refusals,
     suppressions,
 )
 from app.record.traces import Traces
@@ -82,6 +83,8 @@ class Present(NamedTuple):
     """Raw requests that brought what is recorded of them, or waits on the work list."""
     understood: set[int]
     """Those of them in which nothing of anybody else waits to be understood."""
+    receipts: Collection[int]
+    """Of messages that they were sent."""
 
     @property
     def requests(self) -> list[int]:
@@ -123,6 +126,7 @@ def suppress(conn: sa.Connection, asked: Asked) -> Begun:
     with overwriting(conn):
         keys.hold(conn, [asked.address])
         person = people.first_used(conn, asked.now).person(asked.address)
+        generations.unnamed(conn, asked.address, asked.now)
         owned_now = owned(conn, asked.address)
         counts = _keep_suppressed(conn, asked.address, person) | _delete_at_once(conn, asked.address)
         conn.execute(erasures.insert(), {
@@ -205,6 +209,9 @@ def _suppression(row: Any, person: str) -> dict[str, Any]:
 
 def deletions(there: Present) -> Iterator[tuple[str, "sa.Column[Any]", Collection[Any]]]:
     """What to delete, in the order that leaves everything to be found again where it is broken off."""
+    # a receiver may quote the event in what it says of it
+    told = {*there.owned.inbound, *there.owned.evidence, *there.receipts}
+    yield "refusals", stream_refusals.c.row_id, told
     yield "receipts", receipts.c.message_id, there.found["messages"]
     for name, place in PLACES.items():
         if name != "requests":

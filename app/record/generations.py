@@ -84,6 +84,14 @@ def follow(conn: sa.Connection, *, left: int, added: bool, now: datetime) -> Non
         put(conn, _anew(before, now, invalid=added), now)
 
 
+def unnamed(conn: sa.Connection, address: str, now: datetime) -> None:
+    """The place that a rebuild has reached does not name this person: its source begins anew. Until the commit no step
+    of a rebuild finds them, so this comes before they are deleted."""
+    generation = held(conn)
+    if generation and address in generation.after:
+        put(conn, generation._replace(after=[]), now)
+
+
 def renew(conn: sa.Connection, now: datetime, *, unknown_consent: str | None = None) -> bool:
     """Begin a new generation where the day is over, or consent that nobody gave counts otherwise; whether it did."""
     before = held(conn)

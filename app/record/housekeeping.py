@@ -34,6 +34,8 @@ _STAYS = {
     "outbox": "state IN ('pending', 'sending')",
     "action_calls": "state IN ('pending', 'calling')",
     "messages": "status_at >= :past",
+    # a change of consent is never told too late
+    "stream_refusals": "source = 'consent' AND settled_at IS NULL",
 }
 
 

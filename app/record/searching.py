@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from app.record.tables import messages, outbox, quarantine, raw_requests, receipts, seen, work_list
+from app.record.tables import action_calls, messages, outbox, quarantine, raw_requests, receipts, seen, work_list
 from app.record.traces import Traces
 
 #: rows of a page; measured on two busy cores, each of these takes a tenth of a second or two
@@ -21,6 +21,8 @@ class Place(NamedTuple):
     """Where a person may be named in others' words; none: `address` tells."""
     address: "sa.Column[str] | None" = None
     page: int = PAGE
+    also: "sa.ColumnElement[bool]" = sa.true()
+    """Which rows alone."""
 
 
 PLACES = {
@@ -33,6 +35,12 @@ PLACES = {
     "replies": Place(outbox.c.id, (), outbox.c.address),
     "work_list": Place(work_list.c.id, (work_list.c.item,)),
     "refused": Place(quarantine.c.id, (quarantine.c.body, quarantine.c.target, quarantine.c.headers)),
+    # of a person's own an index is asked; what is about nobody, such as a document, may name them
+    "calls": Place(
+        action_calls.c.id,
+        (action_calls.c.fields, action_calls.c.response, action_calls.c.problem, action_calls.c.note),
+        also=action_calls.c.address == "",
+    ),
     "keys": Place(seen.c.key, (seen.c.key,)),
 }
 
@@ -57,7 +65,8 @@ def _about(conn: sa.Connection, place: Place, traces: Traces, page: "sa.ColumnEl
     if place.address is not None:
         return list(conn.execute(sa.select(place.key).where(page, place.address == traces.address)).scalars())
     may_be = sa.or_(*(traces.may_be_in(column, conn.dialect.name) for column in place.columns))
-    rows = conn.execute(sa.select(place.key, *(column.label(None) for column in place.columns)).where(page, may_be))
+    columns = (column.label(None) for column in place.columns)
+    rows = conn.execute(sa.select(place.key, *columns).where(page, place.also, may_be))
     return [row[0] for row in rows if any(_names(traces, value) for value in row[1:])]
 
 
@@ -76,6 +85,11 @@ def receipts_of(conn: sa.Connection, message_ids: Collection[int]) -> int:
     """How many receipts these messages have."""
     told = sa.select(sa.func.count()).select_from(receipts).where(receipts.c.message_id.in_(message_ids))
     return conn.execute(told).scalar_one()
+
+
+def receipt_ids(conn: sa.Connection, message_ids: Collection[int]) -> set[int]:
+    """The receipts of these messages."""
+    return set(conn.execute(sa.select(receipts.c.id).where(receipts.c.message_id.in_(message_ids))).scalars())
 
 
 def requests_with(conn: sa.Connection, entries: Collection[int]) -> set[int]:

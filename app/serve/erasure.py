@@ -18,7 +18,16 @@ from app.record import erasure
 from app.record.database import Database
 from app.record.erasure import CHUNK, REQUESTS, Asked, Owned, Present
 from app.record.overwriting import empty_log
-from app.record.searching import PLACES, Place, receipts_of, requests_about, requests_with, search, waited_for
+from app.record.searching import (
+    PLACES,
+    Place,
+    receipt_ids,
+    receipts_of,
+    requests_about,
+    requests_with,
+    search,
+    waited_for,
+)
 from app.record.tokens import Scope
 from app.record.traces import Traces
 from app.record.writer import Writer
@@ -55,6 +64,7 @@ class Erased:
     ]
     work_list: int
     refused: Annotated[int, Field(description="Refused requests that were kept for the doctor.")]
+    refusals: Annotated[int, Field(description="What receivers of streams said of events that they refused.")]
     keys: Annotated[int, Field(description="Unique keys of events that held the address.")]
 
 
@@ -80,13 +90,15 @@ async def present(database: Database, address: str, owned: Owned) -> Present:
     found = {name: await _search(database, place, traces) for name, place in PLACES.items()}
     linked, entries = set(owned.requests), set(found["work_list"])
     waiting: set[int] = set()
+    its_receipts: set[int] = set()
     for some in _chunks(found["messages"], CHUNK):
         linked |= await database.read(partial(requests_about, message_ids=some))
+        its_receipts |= await database.read(partial(receipt_ids, message_ids=some))
     for some in _chunks(found["work_list"], CHUNK):
         linked |= await database.read(partial(requests_with, entries=some))
     for some in _chunks(linked, CHUNK):
         waiting |= await database.read(partial(waited_for, requests=some, entries=entries))
-    return Present(owned, found, linked, linked - waiting)
+    return Present(owned, found, linked, linked - waiting, its_receipts)
 
 
 async def _search(database: Database, place: Place, traces: Traces) -> list[Any]:

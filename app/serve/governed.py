@@ -19,6 +19,11 @@ from app.stream import Stream
 #: what an audience's condition calls otherwise than an action does
 _OF_AUDIENCES: Mapping[str, str] = {"messages.last_status": "event.status"}
 _ADDRESS = "event.address"
+#: what no entity of format xdm does without, and where it stands there
+_OF_ENTITIES: Mapping[str, str] = {
+    _ADDRESS: "in identityMap, without which an entity of format xdm is nobody's",
+    "event.received_at": "as timestamp, without which there is no entity of format xdm",
+}
 
 
 def violations(others: Registrations) -> Iterator[str]:
@@ -48,10 +53,9 @@ def _of_action(governance: Governance, action: Action) -> Iterator[str]:
 
 
 def _of_stream(governance: Governance, stream: Stream) -> Iterator[str]:
-    """Fields that a stream sends by itself are left out of it; an entity without its identity would be nobody's."""
+    """Fields that a stream sends by itself are left out of it; an entity has parts that it needs."""
     for denial in governance.denials(stream.marketing_actions):
-        if stream.format == "xdm" and denial.field == _ADDRESS:
-            why = "in identityMap, without which an entity of format xdm is nobody's"
+        if stream.format == "xdm" and (why := _OF_ENTITIES.get(denial.field)):
             yield _sentence(f"stream '{stream.name}'", denial, "take format cloudevents, which can leave it out", why)
 
 

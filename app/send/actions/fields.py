@@ -1,13 +1,15 @@
 """The fields that a call is made of (`app.action`), and what may stand in the places of its texts."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
 from app.action import CONSENT_FIELDS, EVENT_FIELDS
 from app.errors import BadInput, SendFailed, TookTooLong, Unreadable
 from app.expression import expression
+from app.interpret.governance import project
+from app.record.traces import Traces
 from app.send.template import Fill
 
 Fields = Mapping[str, Any]
@@ -18,12 +20,31 @@ _ATTRIBUTE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _KNOWN: Mapping[str, tuple[str, ...]] = {"event": EVENT_FIELDS, "consent": CONSENT_FIELDS}
 #: all of them together are a table, which an expression can take as a whole
 _ROOTS = frozenset({"event", "profile", "consent"})
+_ADDRESS = "event.address"
+#: what a provider makes, and may make of the person's number: WhatsApp's ids hold it in base64, errors quote it
+_OF_PROVIDERS = ("provider_id", "message_id", "provider_status", "code", "error_text")
 #: `_id` by itself, and not the end of another name
 _ID = re.compile(r"(?<![\w.$`-])_id\b")
 
 
 class NoValue(SendFailed):
     """A field that something is made of is not there; nothing is sent."""
+
+
+def leaving(fields: Fields, denied: Iterable[str]) -> dict[str, Any]:
+    """The fields without the denied ones. Where the address is one of these, also without the words of providers in
+    which it stands all the same."""
+    names = frozenset(denied)
+    naming = _naming(fields.get("event", {})) if _ADDRESS in names else ()
+    return project(fields, names.union(naming))
+
+
+def _naming(event: Mapping[str, Any]) -> list[str]:
+    if not (address := event.get("address")):
+        return []
+    traces = Traces(str(address))
+    told = {name: str(event.get(name, "")).encode("utf-8", "replace") for name in _OF_PROVIDERS}
+    return [f"event.{name}" for name, data in told.items() if traces.name(data) or traces.hide(data)]
 
 
 def field_named(name: str) -> str:

@@ -9,12 +9,12 @@ import structlog
 
 from app.action import Action
 from app.errors import BadInput, SendFailed
-from app.interpret.governance import Denial, Governance, governed_by, project
+from app.interpret.governance import Denial, Governance, governed_by
 from app.record.registry import Registered
 from app.registration import Registrations
 from app.send.actions.call import Called, Tried, Way, call
 from app.send.actions.capping import Capping
-from app.send.actions.fields import Fields, with_full_names
+from app.send.actions.fields import Fields, leaving, with_full_names
 from app.send.actions.path import path
 from app.send.actions.request import composer
 from app.send.authorizer import Authorizer, prover
@@ -61,7 +61,7 @@ class ReadyAction:
 
     def request(self, fields: Fields) -> Outgoing:
         """The request, of nothing but what may leave; not yet proved. Raises SendFailed that names the parameter."""
-        return self.compiled.compose(project(fields, self.denied))
+        return self.compiled.compose(leaving(fields, self.denied))
 
 
 class Actions:

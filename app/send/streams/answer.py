@@ -34,7 +34,7 @@ _MENDED = {
     410: "the receiver says that it is gone; delete the stream, or give it another url",
 }
 #: what a receiver may quote of the event
-_QUOTED = re.compile(r"\d{6,}|\"[^\"]*\"|(?<!\w)'[^']*'(?!\w)")
+_QUOTED = re.compile(r"\d(?:[ ()/.-]{0,3}\d){5,}|\"[^\"]*\"|(?<!\w)'[^']*'(?!\w)")
 _REASON_LENGTH = 300
 
 

@@ -12,8 +12,9 @@ from pydantic import SecretStr
 
 from app.errors import BadInput, SendFailed
 from app.interpret import effective, may_send
-from app.interpret.governance import Governance, project
+from app.interpret.governance import Governance
 from app.record.stream_events import Happened
+from app.send.actions.fields import leaving
 from app.send.authorization import authorization, replaced
 from app.send.authorizer import Authorizer, prover
 from app.send.certificate import tls_for
@@ -143,8 +144,8 @@ def event_of(told_to: ReadyStream, happened: Happened) -> Event | None:
 
 def shown(told_to: ReadyStream, happened: Happened, fields: dict[str, Any]) -> Event:
     """The event without the fields that labels deny, whoever it is about."""
-    left = project(fields, told_to.denied)
-    at: datetime = happened.event["received_at"]
+    left = leaving(fields, told_to.denied)
+    at: datetime | None = happened.event["received_at"] if "received_at" in left["event"] else None
     data = left["event"] | {"consent": left["consent"]}
     return Event(happened.row_id, happened.source, at, left["event"].get("address", ""), data)
 

@@ -28,7 +28,8 @@ class Event(NamedTuple):
 
     row_id: int
     source: Source
-    at: datetime
+    at: datetime | None
+    """None: not told."""
     address: str
     """Empty: not told."""
     data: Mapping[str, Any]
@@ -72,9 +73,9 @@ def cloud_event(stream: Stream, event: Event) -> dict[str, Any]:
         "source": stream.source,
         "type": TYPES[event.source],
         **({"subject": event.address} if event.address else {}),
-        "time": timestamp(event.at),
+        **({"time": timestamp(event.at)} if event.at else {}),
         "datacontenttype": "application/json",
-        "sequence": f"{event.row_id:019}",
+        **({"sequence": f"{event.row_id:019}"} if "sequence" in event.data else {}),
         "data": dict(event.data),
     }
 
@@ -106,7 +107,7 @@ def entity(stream: Stream, event: Event) -> dict[str, Any]:
 def _entity(stream: Stream, event: Event) -> dict[str, Any]:
     return {
         "_id": event.id,
-        "timestamp": timestamp(event.at),
+        **({"timestamp": timestamp(event.at)} if event.at else {}),
         **({"identityMap": identity_map(event.address)} if event.address else {}),
         stream.tenant: dict(event.data),
         "_experience": {"campaign": {"orchestration": {"eventID": stream.event_id}}},

@@ -36,6 +36,7 @@ _NAMES = {
     "struck": "raw requests not understood, number struck out",
     "work_list": "entries of the work list",
     "refused": "refused requests",
+    "refusals": "refusals of events by the receivers of streams",
     "keys": "unique keys of events",
     "suppressed": "programs in which they stay suppressed",
 }

@@ -32,7 +32,7 @@ from app.serve.door import as_json
 from app.serve.operation import Call, Operation, Params
 from app.serve.parts import Parts
 
-_NEVER_KEPT = {"cache-control": "no-store"}
+_NEVER_KEPT = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
 class Success(BaseModel):

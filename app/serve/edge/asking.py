@@ -56,10 +56,10 @@ def _tree(body: bytes) -> Mapping[str, Any]:
     return tree
 
 
-def _asked(tree: Mapping[str, Any], named: str, cookie_name: str, cookies: str) -> Asked:
+def _asked(tree: Mapping[str, Any], named: object, cookie_name: str, cookies: str) -> Asked:
     """The cookie counts before what a page names, so that a link with a stranger's ECID in it changes nobody's."""
     kept = _from_state(tree, cookie_name) or _from_header(cookies, cookie_name)
-    ecid = kept or (named if is_ecid(named) else "")
+    ecid = kept or (str(named) if is_ecid(named) else "")
     fetch = _table(_table(tree.get("query")).get("identity")).get("fetch")
     return Asked(ecid, bool(kept), isinstance(fetch, list) and ECID in fetch)
 
@@ -90,24 +90,27 @@ def _maps(tree: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
             yield found
 
 
-def _first(maps: Iterable[Mapping[str, Any]], namespace: str) -> str:
-    """The primary identity of the namespace, else its first; empty: none."""
+def _first(maps: Iterable[Mapping[str, Any]], namespace: str) -> object:
+    """The primary identity of the namespace, else its first, as it was sent; None: none."""
     for each in maps:
         items = [item for item in _list(each.get(namespace)) if isinstance(item, dict)]
         for item in sorted(items, key=lambda item: item.get("primary") is not True):
-            return str(item.get("id", ""))
-    return ""
+            return item.get("id")
+    return None
 
 
 def _address(maps: Iterable[Mapping[str, Any]]) -> str:
     """Of the first namespace by which somebody is named: phone, e-mail, then an address as we write it."""
     lowered = [{name.casefold(): value for name, value in each.items()} for each in maps]
     for namespace, before in _NAMESPACES.items():
-        if given := _first(lowered, namespace):
+        given = _first(lowered, namespace)
+        if isinstance(given, str) and given:
             try:
                 return person(before + given)
             except BadAddress as error:
                 raise Problem(422, f"identityMap.{namespace}: {error}") from None
+        elif given:  # a `true` as a text would be the one "person" of all whom it is sent for
+            raise Problem(422, f"identityMap.{namespace}: the id is no text; send it in quotes, or leave it out.")
     return ""
 
 
