@@ -5,6 +5,7 @@ sent, and marked with what became of it.
 """
 
 from app.send.action import Actions, Called
+from app.send.caller import LEASE as CALL_LEASE
 from app.send.caller import Caller
 from app.send.complaint import complain
 from app.send.courier import Courier, courier, deliver
@@ -18,6 +19,7 @@ from app.send.trial import Trial, try_out
 from app.send.worker import Sender
 
 __all__ = [
+    "CALL_LEASE",
     "Actions",
     "Called",
     "Caller",
