@@ -14,6 +14,7 @@ import structlog
 from app.accept.quarantine import PER_WEBHOOK, Quarantine
 from app.flow import hear_overdue
 from app.record import (
+    calls,
     diagnosis,
     documents,
     evidence_key,
@@ -27,7 +28,7 @@ from app.record import (
 )
 from app.record.listening import News
 from app.record.settled import floor, settled
-from app.send import complain
+from app.send import CALL_LEASE, complain
 from app.serve.parts import Parts
 from app.serve.takeover import take_over
 from app.settings import Settings
@@ -143,11 +144,12 @@ def _forgetting(settings: Settings) -> Sequence[Callable[..., int]]:
 async def decide_incomplete(parts: Parts) -> None:
     """Have messages decided of which a part is still missing after a while. Told twice, they are decided once.
 
-    And make replies due that wait only because the clock was set back.
+    And make replies and calls due that wait only because the clock was set back.
     """
     while True:
-        with _patiently("replies from before the clock was set back could not be made due"):
+        with _patiently("replies and calls from before the clock was set back could not be made due"):
             await parts.writer.run(partial(outbox.recall, now=datetime.now(UTC)))
+            await parts.writer.run(partial(calls.recall, now=datetime.now(UTC), lease=CALL_LEASE))
         with _patiently("incomplete messages could not be decided"):
             while await _decide_some(parts):  # as many as were asked for: there may be more
                 continue

@@ -15,6 +15,7 @@ from app.record import (
     erasure,
     facts,
     generations,
+    ids,
     membership_counts,
     memberships,
     outbox,
@@ -434,3 +435,30 @@ def test_members_come_a_page_at_a_time(database: Database, monkeypatch: pytest.M
     assert page("some", limit=9) == ([ALICE, CHARLIE], None)
     monkeypatch.setattr(membership_counts, "LOOKED_THROUGH", 1)
     assert page("some", ALICE) == ([], BOB)
+
+
+def test_an_opt_out_that_a_release_without_audiences_wrote_is_found_at_the_next_start(database: Database) -> None:
+    def write_as_before(conn: sa.Connection) -> None:
+        """The upkeep is left out by whoever finds no such fact."""
+        fact = facts.read(conn, generations.FACT)
+        assert fact is not None
+        facts.put(conn, "aside", fact.value, NOON)
+        conn.execute(tables.facts.delete().where(tables.facts.c.name == generations.FACT))
+        batch.write(conn, [heard(inbound("STOP"), at=ids.moment_of(ids.new_id()))], decide)
+        facts.put(conn, generations.FACT, fact.value, NOON)
+
+    register(database, out=OUT)
+    hear(database, inbound("START"), inbound("START", address=ALICE))
+    while step(database) or work_off(database):
+        continue
+    database.write_now(write_as_before)
+
+    assert asked(database) == set()
+    assert database.write_now(memberships.doubt) == 2  # since the conditions were new
+    assert (asked(database), asked(database, ALICE)) == ({"out"}, set())
+
+
+def test_without_audiences_nobody_is_doubted(database: Database) -> None:
+    hear(database, inbound("START"))
+
+    assert database.write_now(memberships.doubt) == 0

@@ -162,3 +162,19 @@ def test_what_was_not_begun_is_given_back_as_if_never_claimed(database: Database
     database.write_now(lambda conn: calls.give_back(conn, [two], NOON, begun=True))
 
     assert [(row.id, row.attempts) for row in claim(database)] == [(1, 1), (2, 2)]
+
+
+def test_what_waits_only_because_the_clock_was_set_back_is_made_due(database: Database) -> None:
+    hour = timedelta(hours=1)
+    add(database, 1, BOB, next_at=NOON + hour, created_at=NOON + hour)  # born an hour ahead
+    add(database, 2, ALICE, next_at=NOON + hour + SECOND)
+    (held,) = claim(database, NOON + hour + 2 * SECOND, limit=1)  # born ahead as well
+    add(database, 3, BOB, action="shop", next_at=NOON - SECOND)
+    (rightly,) = claim(database, NOON)
+    add(database, 4, "", next_at=NOON + 9000 * hour, state="calling", claimed_until=NOON + LEASE)  # of a document
+
+    assert claim(database, NOON + SECOND) == []
+    recalled = database.write_now(lambda conn: calls.recall(conn, NOON + SECOND, LEASE))
+
+    assert (held.id, rightly.id, recalled) == (1, 3, 1)
+    assert ids(claim(database, NOON + SECOND)) == [1]

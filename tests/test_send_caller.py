@@ -11,13 +11,17 @@ import sqlalchemy as sa
 import uvloop
 from structlog.testing import capture_logs
 
+from app.action import Action
 from app.events import Status
 from app.interpret import Rules, decide
 from app.policy import Policy
-from app.record import facts
+from app.record import facts, registrations
 from app.record.database import Database
+from app.record.registry import Registered
 from app.record.tables import action_calls, inbound_messages, outbox
+from app.record.vault import Vault
 from app.record.writer import Writer
+from app.registration import KINDS, Registrations
 from app.send import Caller
 from app.send.actions.awaited import value_in
 from app.send.wording import message_of
@@ -27,7 +31,7 @@ from tests.fake_provider import DROP, HANG, FakeProvider, Received, Reply, answe
 from tests.heard import ALICE, BOB, CHARLIE, COMPANY, heard, inbound, make_rules, receipt
 from tests.test_record_calls import add
 from tests.test_send_outbox import claim, stand
-from tests.third_party import Broken, Posting, Strange
+from tests.third_party import Broken, Posting, Strange, posting
 
 ASKING = make_rules(
     keywords={
@@ -431,3 +435,59 @@ def test_what_is_under_way_at_shutdown_may_end_and_the_rest_is_called_again(
     query = sa.select(action_calls.c.address, action_calls.c.state, action_calls.c.attempts)
     found = database.read_now(lambda conn: {tuple(row) for row in conn.execute(query)})
     assert found == {(BOB, "done", 1), (CHARLIE, "pending", 1)}
+
+
+# --- while others know more, or the database is away --------------------------------------------------------------
+
+
+def save(database: Database, url: str) -> Registrations:
+    (crm,) = (Action.model_validate(one) for one in posting(url) if one["name"] == "crm")
+    database.write_now(lambda conn: registrations.save(conn, Vault("a key"), KINDS["action"], crm, now()))
+    return Registrations(actions={"crm": crm})
+
+
+def test_a_call_waits_until_this_process_has_heard_of_its_action(database: Database, third_party: FakeProvider) -> None:
+    """Whoever recorded the message had heard of it already."""
+    actions = Posting(third_party.url)
+    known = save(database, third_party.url)
+    actions.follow(Registered(1, {}, [], {}))
+
+    async def story(house: House) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+        await house.hear(inbound("When?"))  # its action is registered nowhere
+        unknown = await house.ended()
+        await house.hear(inbound("START"))
+        await asyncio.sleep(0.1)
+        assert third_party.requests == []
+        actions.follow(Registered(2, {}, [], {}, others=known))
+        return unknown, await house.ended(2)
+
+    unknown, ended = living(database, third_party, story, actions=actions)
+
+    assert unknown == [("bot", "internalError")]
+    assert ended == [("bot", "internalError"), ("crm", "success")]
+
+
+def test_a_call_whose_person_cannot_be_read_is_made_when_the_database_is_back(
+    database: Database, third_party: FakeProvider
+) -> None:
+    def rename(old: str, new: str) -> Callable[[sa.Connection], None]:
+        return lambda conn: conn.execute(sa.text(f"ALTER TABLE {old} RENAME TO {new}")) and None
+
+    database.write_now(rename("profile_attributes", "profile_attributes_away"))
+    add(database, 1, BOB, next_at=now(), deadline=now() + timedelta(hours=1))
+    attempts, lapse = sa.select(action_calls.c.attempts), sa.update(action_calls)
+
+    async def story(house: House) -> list[tuple[str, str]]:
+        for _ in range(100):
+            await asyncio.sleep(0.01)
+            if await house.database.read(lambda conn: conn.execute(attempts).scalar_one()):
+                break
+        await asyncio.sleep(0.05)
+        await house.writer.run(rename("profile_attributes_away", "profile_attributes"))
+        lapsed = lapse.values(next_at=now() - timedelta(seconds=1))
+        await house.writer.run(lambda conn: conn.execute(lapsed) and None)
+        house.caller.nudge()
+        return await house.ended()
+
+    assert living(database, third_party, story) == [("crm", "success")]
+    assert len(third_party.requests) == 1

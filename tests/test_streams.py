@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ import sqlalchemy as sa
 import standardwebhooks
 
 from app.events import Status
-from app.record import housekeeping, ids, refusals, streams, tables
+from app.record import housekeeping, ids, refusals, registrations, streams, tables
 from app.record.database import Database
+from app.record.vault import Vault
+from app.registration import KINDS
+from app.stream import Stream
 from tests import fake_provider
 from tests.commands import EVIDENCE_KEY, Run, file_of, runner
 from tests.conftest import fresh_database
@@ -338,6 +342,37 @@ def test_of_two_processes_one_tells_and_the_other_takes_over(postgres_url: str, 
             until(lambda: len(inlet.events) == 3)
 
     assert sorted(e["_textback"]["text"] for e in inlet.events) == ["one", "three", "two"]
+
+
+def test_a_lease_from_before_the_clock_was_set_back_holds_nobody_up(database: Database) -> None:
+    noon = datetime.now(UTC)
+    saved(database, "inbound")
+
+    def claimed(me: str, at: datetime) -> bool:
+        lease = streams.Lease("crm", me, at, at + timedelta(seconds=9))
+        return database.write_now(lambda conn: streams.claim(conn, lease, ["inbound"])) is not None
+
+    assert claimed("dead", noon + timedelta(hours=1))
+    assert claimed("first", noon)
+    assert not claimed("second", noon - timedelta(seconds=30))  # a clock that lags a little
+
+
+def test_a_source_that_is_added_while_nobody_tells_is_told_of_from_then_on(database: Database) -> None:
+    saved(database, "inbound")
+    saved(database, "inbound", "consent")
+    row_id = ids.new_id()
+    time.sleep(0.01)
+    saved(database, "inbound", "consent", batch=7)
+
+    found = database.read_now(lambda conn: streams.positions(conn, "crm"))
+    assert [(each.source, each.position < row_id) for each in found] == [("consent", True), ("inbound", True)]
+
+
+def saved(database: Database, *events: str, **given: Any) -> None:
+    """A stream as the command line saves it, with no server running."""
+    stream = Stream.model_validate({"name": "crm", "url": "http://127.0.0.1/", "events": events, **given})
+    act = partial(registrations.save, vault=Vault("a key"), kind=KINDS["stream"], model=stream, now=datetime.now(UTC))
+    database.write_now(act)
 
 
 # --- people -------------------------------------------------------------------------------------------------------

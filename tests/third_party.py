@@ -57,6 +57,10 @@ class Posting(Actions):
 class Strange:
     """It answers with half of a character, which no database takes."""
 
+    def knows(self, _name: str) -> bool:
+        """All of them."""
+        return True
+
     async def call(self, _name: str, _fields: Mapping[str, Any]) -> Called:
         await asyncio.sleep(0)
         return Called("success", '{"order": {"status": "shipped"}} \ud800', tries=1)
@@ -67,6 +71,10 @@ class Strange:
 
 class Broken:
     """What makes calls has a fault of its own."""
+
+    def knows(self, _name: str) -> bool:
+        """All of them."""
+        return True
 
     def close(self) -> None:
         """There is nothing to let go of."""

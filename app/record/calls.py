@@ -7,7 +7,7 @@ What a call ends with and the reply that waited for it are one transaction.
 """
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from app.events import Category, Standing
 from app.record import facts, profiles, queries
 from app.record.ids import new_id
 from app.record.sets import Ask, Insert, Inserts
-from app.record.tables import Moment, action_calls, iso, outbox
+from app.record.tables import Moment, action_calls, iso, outbox, registrations
 
 
 class State(StrEnum):
@@ -187,6 +187,31 @@ def person_of(conn: sa.Connection, row: DueCall) -> Person:
     restored = facts.restored(conn) is not None
     standing = queries.standings(conn, row.program, [row.address])[row.address]
     return Person(profiles.read(conn, [row.address])[row.address], *standing, restored)
+
+
+_REGISTERED = sa.select(sa.literal(True)).where(
+    registrations.c.kind == "action", registrations.c.name == sa.bindparam("name")
+)
+
+
+def is_registered(conn: sa.Connection, name: str) -> bool:
+    """Whether there is an action of this name now, whoever has heard of it."""
+    return conn.execute(_REGISTERED, {"name": name}).scalar() is not None
+
+
+#: how far the clocks of two nodes may differ
+_APART = timedelta(minutes=1)
+
+
+def recall(conn: sa.Connection, now: datetime, lease: timedelta) -> int:
+    """Make due what waits only because the clock was set back since: what was born in the future, and what is claimed
+    for longer than any `lease`, whose holder cannot be told from a dead one. How many."""
+    column, ahead = action_calls.c, now + _APART
+    born_ahead = sa.and_(column.state == State.PENDING.value, column.created_at > ahead)
+    held_ahead = sa.and_(column.state == State.CALLING.value, column.next_at == column.claimed_until,
+                         column.claimed_until > ahead + lease)  # fmt: skip
+    due = sa.and_(sa.text("state IN ('pending', 'calling')"), column.next_at > ahead, sa.or_(born_ahead, held_ahead))
+    return conn.execute(sa.update(action_calls).where(due).values(next_at=now)).rowcount
 
 
 # --- ending -------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from app.changes import Changes
 from app.record import generations, portraits
 from app.record.facts import RESTORED
 from app.record.generations import FACT, Generation
-from app.record.ids import new_id
+from app.record.ids import first_id_at, new_id
 from app.record.sets import Ask, Insert, Inserts, Look, Looks, Row
 from app.record.tables import identities, iso, memberships, person_messages
 
@@ -176,6 +176,25 @@ def touch(conn: sa.Connection, addresses: Iterable[str]) -> None:
     """Something about these people is changed by this transaction. After its first write; nothing without audiences."""
     mark = new_id()
     _TOUCH.run(conn, [(address, mark) for address in sorted(set(addresses))])
+
+
+_DOUBT = sa.text(
+    "INSERT INTO stale_memberships (address, mark) SELECT DISTINCT e.address, CAST(:mark AS bigint) "
+    f"FROM ledger l JOIN evidence e ON e.ledger_id = l.id WHERE l.id >= :since ORDER BY e.address {ANOTHER_MARK}"
+)
+
+
+def doubt(conn: sa.Connection) -> int:
+    """Put everybody among the stale whose consent has changed since everybody was last looked at; how many.
+
+    For the start of a server: a release that knows no audiences may have run since, and marks nobody who says STOP.
+    What else it wrote about people is found with the daily rebuild.
+    """
+    generation = generations.read(conn)
+    if generation is None:
+        return 0
+    since = first_id_at(datetime.fromisoformat(generation.began))
+    return conn.execute(_DOUBT, {"mark": new_id(), "since": since}).rowcount
 
 
 def link(conn: sa.Connection, sent: Iterable[tuple[str, int]]) -> None:

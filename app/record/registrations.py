@@ -14,6 +14,7 @@ from app.record import generations, streams, tables
 from app.record.registered import UNUSABLE, Outcome, fields_of, lock, raised
 from app.record.vault import Vault, joined, split
 from app.registration import KINDS, Kind, Registrations
+from app.stream import Stream
 
 
 def opened(rows: Iterable[Any], vault: Vault) -> Registrations:
@@ -49,6 +50,8 @@ def save(conn: sa.Connection, vault: Vault, kind: Kind, model: Any, now: datetim
         conn.execute(table.insert(), {"kind": kind.name, "name": model.name, "created_at": now, **values})
     else:
         conn.execute(table.update().where(its), values)
+    if isinstance(model, Stream):  # now, for it may be changed again before anybody tells
+        streams.begin(conn, model.name, model.events, now, from_the_beginning=model.from_the_beginning)
     if isinstance(model, Audience) and not (row and _has_condition(row, model.condition)):
         generations.follow(conn, left=_count(conn, kind), added=True, now=now)
     return raised(conn, "changed" if row else "created")

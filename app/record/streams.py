@@ -7,7 +7,7 @@ away with it; the holder's next save then changes nothing, and it begins from wh
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import orjson
@@ -19,6 +19,8 @@ from app.record.tables import registrations, stream_positions, stream_refusals
 from app.stream import Source
 
 _p = stream_positions.c
+#: how far the clocks of two nodes may differ
+_APART = timedelta(minutes=1)
 _NOBODY = {"claimed_by": "", "claimed_until": None}
 
 
@@ -103,10 +105,14 @@ class Lease(NamedTuple):
 
 
 def claim(conn: sa.Connection, lease: Lease, sources: Sequence[str]) -> list[Position] | None:
-    """Claim these sources. None: another process tells of them."""
+    """Claim these sources. None: another process tells of them.
+
+    One that is claimed for longer than anybody claims it was claimed before the clock was set back, and is free.
+    """
     stream, me, now, until = lease
     its = _its(stream, sources)
-    free = sa.or_(_p.claimed_by.in_(("", me)), _p.claimed_until.is_(None), _p.claimed_until < now)
+    lapsed = sa.or_(_p.claimed_until.is_(None), _p.claimed_until < now, _p.claimed_until > until + _APART)
+    free = sa.or_(_p.claimed_by.in_(("", me)), lapsed)
     # in one order for all, so that of two that claim at once one gets all
     conn.execute(sa.select(_p.source).where(its).order_by(_p.source).with_for_update()).all()
     taken = conn.execute(stream_positions.update().where(its, free).values(claimed_by=me, claimed_until=until)).rowcount

@@ -4,6 +4,7 @@ An outbox row is all that lies between this room and those that hear: claimed, l
 sent, and marked with what became of it.
 """
 
+from app.send.actions.caller import LEASE as CALL_LEASE
 from app.send.actions.caller import Caller
 from app.send.actions.ready import Actions, Called
 from app.send.complaint import complain
@@ -18,6 +19,7 @@ from app.send.trial import Trial, try_out
 from app.send.worker import Sender
 
 __all__ = [
+    "CALL_LEASE",
     "Actions",
     "Called",
     "Caller",

@@ -45,7 +45,7 @@ class Upkeep:
         self._work_out = work_out(parts.settings)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken = asyncio.Event()
-        self._is_needed = False
+        self._is_needed = self._is_sure = False
         self._after = ""
         parts.followers.append(self.follow)
         parts.writer.listen(self.told)
@@ -85,6 +85,9 @@ class Upkeep:
         if not self._is_needed:
             await self._forget()
             return
+        if not self._is_sure:
+            await self._write(memberships.doubt)
+            self._is_sure = True
         await self._renew()
         while await self._work_some() or await self._find_some():
             continue

@@ -6,6 +6,7 @@ these at most, so that a slow third party does not hold up the others.
 """
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from app import steps
 from app.errors import StoreUnavailable
 from app.interpret import effective, may_send
 from app.record import calls
+from app.record.away import is_away
 from app.record.calls import DueCall, Ended, Person
 from app.record.database import Database
 from app.record.writer import Writer
@@ -32,9 +34,11 @@ POLL = 1.0
 #: seconds until the next look where another process was claiming, and between two looks that found little
 _AFTER_CONTENTION, _BREATH = 0.02, 0.01
 #: seconds that a call may take, whatever its action says; and of its lease
-_LONGEST, _LEASE = 40.0, timedelta(seconds=60)
-#: seconds that writing the ends gets at shutdown
+_LONGEST, LEASE = 40.0, timedelta(seconds=60)
+#: seconds that writing the ends gets at shutdown, and again giving back what did not end
 _WRITING = 2.0
+#: seconds that a call waits for this process to hear of its action, which another one has heard of, and between looks
+_HEARD_WITHIN, _LOOK = 10.0, 0.1
 _TOO_LATE = "its deadline had passed before it could be made"
 _ENDLESS = "it took longer than any action may"
 
@@ -83,9 +87,10 @@ class Caller:
         self._wake.set()
         if self._claimer is None:
             return
+        end = time.monotonic() + within
         await asyncio.wait([self._claimer], timeout=within)
         self._claimer.cancel()
-        late = await self._broken_off(within)
+        late = await self._broken_off(max(0.0, end - time.monotonic()))
         await self._ends.stop(_WRITING)
         if late:
             await self._give_back(late)
@@ -108,7 +113,7 @@ class Caller:
             return POLL
         self._nudged = False
         rows = await self._writer.run(
-            partial(calls.claim, now=now, lease_until=now + _LEASE, limit=limit, busy=self._busy())
+            partial(calls.claim, now=now, lease_until=now + LEASE, limit=limit, busy=self._busy())
         )
         if rows is None:
             self._nudged = True
@@ -137,13 +142,9 @@ class Caller:
     async def _make(self, row: DueCall) -> None:
         steps.reached("calling")
         try:
-            end = await self._end_of(row)
-        except StoreUnavailable:  # the person could not be read: when the lease has lapsed it is made
-            end = None
+            end: Ended | None = await self._end_of(row)
         except Exception as error:  # noqa: BLE001 - the other calls have nothing to do with it
-            complain("a call met an error of ours", error, call=row.id)
-            unmade = Called("internalError", problem=f"an error of ours: {type(error).__name__}")
-            end = _ended(row, unmade, {})
+            end = _unmade(row, error)
         del self._under_way[row]
         self._wake.set()
         if end is not None:
@@ -153,6 +154,7 @@ class Caller:
     async def _end_of(self, row: DueCall) -> Ended:
         if datetime.now(UTC) > row.deadline:
             return _ended(row, Called("timedout", problem=_TOO_LATE), {})
+        await self._heard_of(row.action)
         person = await self._database.read(partial(calls.person_of, row=row)) if row.address else None
         try:
             async with asyncio.timeout(_LONGEST):
@@ -160,6 +162,15 @@ class Caller:
         except TimeoutError:
             called = Called("timedout", problem=_ENDLESS)
         return _ended(row, called, person.attributes if person else {})
+
+    async def _heard_of(self, action: str) -> None:
+        """Wait until this process follows a registry that has the action: whoever asked for the call may have heard of
+        it before us. Raises StoreUnavailable where that takes too long; the call is made later then."""
+        end = time.monotonic() + _HEARD_WITHIN
+        while not self._actions.knows(action) and await self._database.read(partial(calls.is_registered, name=action)):
+            if time.monotonic() > end:
+                raise StoreUnavailable(f"this process has not heard of action {action} yet")
+            await asyncio.sleep(_LOOK)
 
     def _fields(self, row: DueCall, person: Person | None) -> dict[str, Any]:
         """See the table in `app.action`; of a call that is about nobody, profile and consent are empty."""
@@ -194,9 +205,18 @@ class Caller:
 
     async def _give_back(self, late: list[DueCall]) -> None:
         try:
-            await self._writer.run(partial(calls.give_back, rows=late, now=datetime.now(UTC), begun=True))
-        except StoreUnavailable as error:
+            async with asyncio.timeout(_WRITING):
+                await self._writer.run(partial(calls.give_back, rows=late, now=datetime.now(UTC), begun=True))
+        except (StoreUnavailable, TimeoutError) as error:
             complain("calls broken off at shutdown could not be given back; their leases lapse", error)
+
+
+def _unmade(row: DueCall, error: Exception) -> Ended | None:
+    """What an error of ours ends a call with. None: the database was away, and it is made when its lease has lapsed."""
+    if is_away(error):
+        return None
+    complain("a call met an error of ours", error, call=row.id)
+    return _ended(row, Called("internalError", problem=f"an error of ours: {type(error).__name__}"), {})
 
 
 def _ended(row: DueCall, called: Called, profile: Mapping[str, str]) -> Ended:

@@ -63,12 +63,11 @@ def every(*, as_json: bool) -> None:
 
 
 def _rows(found: StreamStatus) -> list[tuple[object, ...]]:
-    if not found.sources:
-        return [(found.stream, "", "", "", "", "", found.refused, "nobody has begun to tell; does a sender run?")]
     now = datetime.now(UTC)
+    problem = found.problem or ("" if found.telling_until else "nobody tells of it; does a sender run?")
     return [
         (found.stream, each.event, each.lag_rows, each.lag_since and shown_age(now - each.lag_since), each.told,
-         each.left_out, found.refused, printable(found.problem))
+         each.left_out, found.refused, printable(problem))
         for each in found.sources
     ]  # fmt: skip
 
