@@ -1,6 +1,5 @@
 """What became of each reply, written down in batches: while one batch commits, the next gathers."""
 
-import asyncio
 from collections.abc import Callable
 from functools import partial
 
@@ -14,11 +13,9 @@ from app.record import outbox
 from app.record.outbox import Outcome, State
 from app.record.writer import Writer
 from app.send.complaint import complain
+from app.send.gathering import Gathering
 
 log = structlog.get_logger()
-
-#: seconds to wait when the database was away
-AFTER_FAILURE = 0.5
 
 _ENDS = (State.SENT, State.CANCELLED, State.BLOCKED, State.DOUBTFUL, State.FAILED)
 _COUNTERS: dict[State, Counter] = {
@@ -33,19 +30,15 @@ class Marker:
     def __init__(self, writer: Writer, marked: Callable[[], None]) -> None:
         self._writer = writer
         self._marked = marked
-        self._outcomes: list[Outcome] = []
-        self._some = asyncio.Event()
-        self._closing = False
-        self._task: asyncio.Task[None] | None = None
+        self._outcomes = Gathering(self._mark, "outbox marks")
 
     def start(self) -> None:
         """Begin to mark."""
-        self._task = asyncio.create_task(self._run(), name="outbox marks")
+        self._outcomes.start()
 
     def note(self, outcome: Outcome) -> None:
         """Take an outcome in: counted, logged unless it was sent, and soon written."""
-        self._outcomes.append(outcome)
-        self._some.set()
+        self._outcomes.add(outcome)
         if outcome.counts:
             _COUNTERS[outcome.state].inc()
         if outcome.state is not State.SENT:
@@ -55,32 +48,15 @@ class Marker:
 
     async def stop(self, within: float) -> None:
         """Write what is left, for at most `within` seconds."""
-        self._closing = True
-        self._some.set()
-        if self._task is None:
-            return
-        _, late = await asyncio.wait([self._task], timeout=within)
-        if late:
-            self._task.cancel()
-            log.error("outcomes could not be written; those replies will be tried again", replies=len(self._outcomes))
-
-    async def _run(self) -> None:
-        while self._outcomes or not self._closing:
-            await self._some.wait()
-            self._some.clear()
-            batch, self._outcomes = self._outcomes, []
-            if batch:
-                await self._mark(batch)
+        if left := await self._outcomes.stop(within):
+            log.error("outcomes could not be written; those replies will be tried again", replies=left)
 
     async def _mark(self, batch: list[Outcome]) -> None:
         steps.reached("marking")
         try:
             await self._writer.run(partial(outbox.mark, outcomes=batch))
         except StoreUnavailable:
-            # What was sent must not be forgotten, or it is sent again.
-            self._outcomes = batch + self._outcomes
-            self._some.set()
-            await asyncio.sleep(AFTER_FAILURE)
+            await self._outcomes.put_back(batch)
         except Exception as error:  # noqa: BLE001 - one bad outcome must not hold its neighbours
             complain("outcomes were refused by the database", error, replies=len(batch))
             if len(batch) > 1:

@@ -17,10 +17,12 @@ from app.record.outbox import Due, Outcome, State
 from app.record.writer import Writer
 from app.send.complaint import complain
 from app.send.delivery import Couriers, Delivery
+from app.send.gathering import AFTER_FAILURE
 from app.send.handover import Handover, handed_over
 from app.send.http import Client
-from app.send.marker import AFTER_FAILURE, Marker
+from app.send.marker import Marker
 from app.send.outcome import Patience
+from app.send.waking import Waking
 from app.settings import Settings
 
 #: replies per claim
@@ -71,7 +73,7 @@ class Sender:
             handover.serve(self._room, self._lease)
         self._queue: asyncio.Queue[Due | None] = asyncio.Queue()
         self._in_hand: dict[int, Due] = {}
-        self._wake = asyncio.Event()
+        self._waking = Waking(_BREATH)
         self._retries_until = datetime.min.replace(tzinfo=UTC)
         self._stopping = False
         self._claimer: asyncio.Task[None] | None = None
@@ -85,7 +87,7 @@ class Sender:
 
     def nudge(self) -> None:
         """Something was queued: look at the outbox now. To be called in the event loop's thread."""
-        self._wake.set()
+        self._waking.wake()
 
     def take(self, changes: Changes) -> None:
         """Take what was claimed for us as it was recorded, and claim the rest. In the event loop's thread."""
@@ -106,7 +108,7 @@ class Sender:
     async def stop(self, *, within: float = 10.0) -> None:
         """Finish what is in hand, for at most `within` seconds, and give back what was not begun."""
         self._stopping = True
-        self._wake.set()
+        self._waking.wake()
         if self._claimer is None:
             return
         end = time.monotonic() + within
@@ -126,7 +128,7 @@ class Sender:
             except Exception as error:  # noqa: BLE001 - whatever it was, replies must go on leaving
                 complain("the outbox could not be read", error)
                 pause = AFTER_FAILURE
-            await self._sleep(pause)
+            await self._waking.rest(pause)
 
     async def _claim(self) -> float:
         """Fill the queue when it runs low; seconds until the next look."""
@@ -144,22 +146,12 @@ class Sender:
             return 0
         return POLL_FOR_RETRIES if now < self._retries_until else POLL
 
-    async def _sleep(self, seconds: float) -> None:
-        if seconds:
-            await asyncio.sleep(min(seconds, _BREATH))
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._wake.wait()
-            except TimeoutError:
-                return
-        self._wake.clear()
-
     # --- delivering ---
 
     async def _deliver_on(self) -> None:
         while (row := await self._queue.get()) is not None:
             if self._queue.qsize() == self._concurrency - 1:
-                self._wake.set()
+                self._waking.wake()
             self._in_hand[row.id] = row
             outcome = await self._attempt(row)
             del self._in_hand[row.id]

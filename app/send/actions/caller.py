@@ -24,9 +24,11 @@ from app.record.calls import DueCall, Ended, Person
 from app.record.database import Database
 from app.record.writer import Writer
 from app.send.actions.awaited import awaited
-from app.send.actions.ended_calls import AFTER_FAILURE, EndedCalls
+from app.send.actions.ended_calls import EndedCalls
 from app.send.actions.ready import Actions, Called
 from app.send.complaint import complain
+from app.send.gathering import AFTER_FAILURE
+from app.send.waking import Waking
 from app.settings import Settings
 
 #: seconds between looks when nobody nudges
@@ -61,7 +63,7 @@ class Caller:
         self._queued = queued
         self._ends = EndedCalls(writer, self._written)
         self._under_way: dict[DueCall, asyncio.Task[None]] = {}
-        self._wake = asyncio.Event()
+        self._waking = Waking(_BREATH)
         self._nudged = True
         self._stopping = False
         self._claimer: asyncio.Task[None] | None = None
@@ -74,7 +76,7 @@ class Caller:
     def nudge(self) -> None:
         """A call was asked for: look now. To be called in the event loop's thread."""
         self._nudged = True
-        self._wake.set()
+        self._waking.wake()
 
     @property
     def alive(self) -> bool:
@@ -84,7 +86,7 @@ class Caller:
     async def stop(self, *, within: float = 10.0) -> None:
         """Let the calls under way end, for at most `within` seconds; those that do not are made again by others."""
         self._stopping = True
-        self._wake.set()
+        self._waking.wake()
         if self._claimer is None:
             return
         end = time.monotonic() + within
@@ -104,7 +106,7 @@ class Caller:
             except Exception as error:  # noqa: BLE001 - whatever it was, calls must go on
                 complain("the calls that wait could not be read", error)
                 pause = AFTER_FAILURE
-            await self._sleep(pause)
+            await self._waking.rest(pause)
 
     async def _claim(self) -> float:
         """Give the free hands something to do; seconds until the next look."""
@@ -127,16 +129,6 @@ class Caller:
         return [action for action, count in Counter(row.action for row in self._under_way).items()
                 if count >= self._share]  # fmt: skip
 
-    async def _sleep(self, seconds: float) -> None:
-        if seconds:
-            await asyncio.sleep(min(seconds, _BREATH))
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._wake.wait()
-            except TimeoutError:
-                return
-        self._wake.clear()
-
     # --- calling ---
 
     async def _make(self, row: DueCall) -> None:
@@ -146,7 +138,7 @@ class Caller:
         except Exception as error:  # noqa: BLE001 - the other calls have nothing to do with it
             end = _unmade(row, error)
         del self._under_way[row]
-        self._wake.set()
+        self._waking.wake()
         if end is not None:
             steps.reached("called")
             self._ends.note(row, end)

@@ -3,7 +3,6 @@
 Nothing that a third party has done is forgotten while the database is away, or it would be called again.
 """
 
-import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -17,11 +16,10 @@ from app.record.calls import DueCall, Ended
 from app.record.writer import Writer
 from app.send.actions.awaited import SUCCESS
 from app.send.complaint import complain
+from app.send.gathering import Gathering
 
 log = structlog.get_logger()
 
-#: seconds to wait when the database was away
-AFTER_FAILURE = 0.5
 _NOT_STORED = "it ended as {}, and the database refused what came of it"
 
 
@@ -31,50 +29,30 @@ class EndedCalls:
     def __init__(self, writer: Writer, written: Callable[[bool], None]) -> None:
         self._writer = writer
         self._written = written
-        self._ends: list[tuple[DueCall, Ended]] = []
-        self._some = asyncio.Event()
-        self._closing = False
-        self._task: asyncio.Task[None] | None = None
+        self._ends = Gathering(self._write, "ends of calls")
 
     def start(self) -> None:
         """Begin to write."""
-        self._task = asyncio.create_task(self._run(), name="ends of calls")
+        self._ends.start()
 
     def note(self, row: DueCall, end: Ended) -> None:
         """Take an end in: logged unless it is a success, and soon written."""
-        self._ends.append((row, end))
-        self._some.set()
+        self._ends.add((row, end))
         if end.outcome != SUCCESS:
             log.info("a call did not succeed", call=row.id, action=row.action, trigger=row.trigger,
                      outcome=end.outcome, problem=end.problem, policy=end.policy)  # fmt: skip
 
     async def stop(self, within: float) -> None:
         """Write what is left, for at most `within` seconds."""
-        self._closing = True
-        self._some.set()
-        if self._task is None:
-            return
-        _, late = await asyncio.wait([self._task], timeout=within)
-        if late:
-            self._task.cancel()
-            log.error("ends of calls could not be written; they will be made again", calls=len(self._ends))
-
-    async def _run(self) -> None:
-        while self._ends or not self._closing:
-            await self._some.wait()
-            self._some.clear()
-            batch, self._ends = self._ends, []
-            if batch:
-                await self._write(batch)
+        if left := await self._ends.stop(within):
+            log.error("ends of calls could not be written; they will be made again", calls=left)
 
     async def _write(self, batch: list[tuple[DueCall, Ended]]) -> None:
         steps.reached("calls ending")
         try:
             await self._finish(batch)
         except StoreUnavailable:
-            self._ends = batch + self._ends
-            self._some.set()
-            await asyncio.sleep(AFTER_FAILURE)
+            await self._ends.put_back(batch)
         except Exception as error:  # noqa: BLE001 - one bad answer must not hold its neighbours
             complain("ends of calls were refused by the database", error, calls=len(batch))
             await self._write_apart(batch)

@@ -5,7 +5,6 @@ is written down once a second, and at once where an event was refused or the rec
 dies has told at most what it told in its last second without saying so, and that is told again.
 """
 
-import asyncio
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from app.send.streams.answer import Judged
 from app.send.streams.courier import ReadyStream, deliver, event_of, requests_of
 from app.send.streams.envelope import Event
 from app.send.streams.hold import Hold
+from app.send.waking import Waking
 from app.stream import Source
 
 #: seconds between looks when nobody nudges, and the least between two
@@ -40,7 +40,7 @@ class Teller:
     def __init__(self, writer: Writer, database: Database, told_to: ReadyStream, programs: Mapping[str, str]) -> None:
         self._database, self._hold = database, Hold(writer, database)
         self.told_to, self._programs = told_to, programs
-        self._wake, self._stopping, self._changed = asyncio.Event(), False, False
+        self._waking, self._stopping, self._changed = Waking(_BREATH), False, False
         self._kept_at = 0.0
         self._looked_at: dict[Source, float] = {}
         self._failures, self._silent_until = 0, 0.0
@@ -52,7 +52,7 @@ class Teller:
 
     def nudge(self) -> None:
         """Something was recorded."""
-        self._wake.set()
+        self._waking.wake()
 
     def become(self, told_to: ReadyStream, programs: Mapping[str, str]) -> None:
         """The stream, a policy or a webhook was changed: from the next request on."""
@@ -75,7 +75,7 @@ class Teller:
                 complain("a stream could not go on", error, stream=self.name)
                 self._hold.drop()
                 pause = _AFTER_FAILURE
-            await self._sleep(pause)
+            await self._waking.rest(0 if self._stopping else pause)
         await self.let_go()
 
     async def let_go(self) -> None:
@@ -85,16 +85,6 @@ class Teller:
         except Exception as error:  # noqa: BLE001 - the lease lapses by itself
             complain("a stream's lease could not be given back", error, stream=self.name)
             self._hold.drop()
-
-    async def _sleep(self, seconds: float) -> None:
-        if seconds and not self._stopping:
-            await asyncio.sleep(min(seconds, _BREATH))
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._wake.wait()
-            except TimeoutError:
-                return
-        self._wake.clear()
 
     # --- a turn ---
 
