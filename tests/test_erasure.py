@@ -505,6 +505,7 @@ def test_nothing_is_left_in_what_is_called_and_told(database_url: str, provider:
         for trace in ("4155550101", "the doctor is unknown here", "the receipt is unknown here"):
             assert trace in named
             assert trace not in left
+            assert trace.encode() not in files(served)
         assert "Alice is unknown here" in left
         assert rows(served, tables.action_calls.c.action) == [("other",)]
         assert served.parts.database.read_now(generations.read) == generations.Generation(7, 7, source="gone")
@@ -525,3 +526,24 @@ def tell_of_him(conn: sa.Connection, now: datetime) -> None:
         ("inbound", said_by[ALICE], "Alice is unknown here"),
     ):
         refusals.add(conn, "crm", [refusals.Refused(source, row_id, "e1", reason)], now)
+
+
+def test_a_rebuild_that_comes_to_them_meanwhile_leaves_nothing(database_url: str, provider: FakeProvider) -> None:
+    """What was heard of a person is still there for a while, and so a rebuild finds them."""
+    now = datetime.now(UTC)
+    with house(database_url, provider) as served:
+        audience = {"name": "named", "condition": "inbound.count > 0"}
+        assert served.ask("POST", "/v1/audiences", audience).status == 201
+        member = {"address": BOB, "audiences": " named ", "generation": 1, "computed_at": now}
+
+        def found(conn: sa.Connection) -> None:
+            conn.execute(tables.memberships.insert(), member)
+            conn.execute(tables.person_messages.insert(), {"address": BOB, "message_id": 1})
+
+        served.write(found)
+        served.write(lambda conn: erasure.leave_audiences(conn, BOB, now))
+        assert BOB not in dump(served)
+
+        tell(served, said("back again"))
+        served.write(lambda conn: erasure.leave_audiences(conn, BOB, now))
+        until(lambda: (BOB, " named ") in rows(served, tables.memberships.c.address, tables.memberships.c.audiences))

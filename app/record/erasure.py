@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from app.address import is_reachable
 from app.errors import BadInput
 from app.events import ConsentState, Standing
-from app.record import generations, keys, people, queries
+from app.record import generations, keys, memberships, people, portraits, queries
 from app.record.ids import new_id
 from app.record.overwriting import overwriting
 from app.record.searching import PLACES
@@ -33,7 +33,6 @@ from app.record.tables import (
     identities,
     inbound_messages,
     inbound_parts,
-    memberships,
     outbox,
     person_messages,
     profile_attributes,
@@ -44,6 +43,7 @@ from app.record.tables import (
     stream_refusals,
     suppressions,
 )
+from app.record.tables import memberships as members
 from app.record.traces import Traces
 
 #: rows that one step removes, and raw requests, each of which may have a megabyte
@@ -106,7 +106,7 @@ _AT_ONCE: dict[str, tuple[tuple[sa.Table, "sa.ColumnElement[bool] | sa.TextClaus
     "calls": ((action_calls, sa.true()),),
     "parts": ((inbound_parts, sa.true()), (decided_parts, sa.true())),
     "guards": ((reply_guard, sa.true()),),
-    "audiences": tuple((each, sa.true()) for each in (memberships, stale_memberships, person_messages)),
+    "audiences": tuple((each, sa.true()) for each in (members, stale_memberships, person_messages)),
     "browsers": ((identities, sa.true()),),
 }
 
@@ -224,6 +224,18 @@ def delete(conn: sa.Connection, key: "sa.Column[Any]", found: Collection[Any]) -
     """Delete the rows of these keys; how many there were."""
     with overwriting(conn):
         return conn.execute(key.table.delete().where(key.in_(found))).rowcount
+
+
+def leave_audiences(conn: sa.Connection, address: str, now: datetime) -> None:
+    """Once more, in the end: a rebuild may have come to what was still recorded of them. Who is back is left in."""
+    with overwriting(conn):
+        generations.unnamed(conn, address, now)
+        (portrait,) = portraits.read(conn, [address])
+        if portrait.is_known:
+            memberships.touch(conn, [address])
+            return
+        for table, _ in _AT_ONCE["audiences"]:
+            conn.execute(table.delete().where(table.c.address == address))
 
 
 def blank(

@@ -141,6 +141,7 @@ async def erase(database: Database, writer: Writer, asked: Asked) -> Erased:
     for name, column, found in erasure.deletions(there):
         counts[name] += await _delete(writer, column, found)
         steps.reached(f"{name} erased")
+    await writer.run(partial(erasure.leave_audiences, address=asked.address, now=datetime.now(UTC)))
     await _empty_log(database)
     return Erased(**{name: counts[name] for name in Erased.__dataclass_fields__})
 
