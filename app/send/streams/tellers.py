@@ -18,6 +18,9 @@ from app.stream import Stream
 
 log = structlog.get_logger()
 
+#: seconds that those broken off get to say how far they have come
+_LETTING_GO = 2.0
+
 _MadeOf = tuple[Stream, Registrations]
 
 
@@ -57,7 +60,7 @@ class Streams:
         _, late = await asyncio.wait(self._tasks.values(), timeout=within)
         for task in late:
             task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.wait(self._tasks.values(), timeout=_LETTING_GO)  # a database that hangs keeps nobody
 
     # --- the registry ---
 
