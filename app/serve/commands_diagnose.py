@@ -177,7 +177,7 @@ def _mends_of_calls(failed: Iterable[tuple[str, str, int]]) -> Iterator[str]:
 def _mends_of_streams(standing: Mapping[str, str]) -> Iterator[str]:
     for stream, problem in standing.items():
         yield f"stream '{stream}' stands still: {printable(problem)}"
-        yield "  It goes on by itself once that is mended, and nothing is lost; textback streams list shows how far it is."
+        yield "  It goes on by itself once that is mended, and nothing is lost; textback streams list shows how far."
 
 
 _DEAD: Mapping[Kind, tuple[str, str]] = {
