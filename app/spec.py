@@ -49,6 +49,18 @@ _KINDS = {
 }
 
 
+#: what a text of such a pattern is, in words
+FORMS = {
+    r"^[a-z0-9][a-z0-9._-]{0,63}$": (
+        "small letters, digits, dots, dashes and underscores, at most 64, with a letter or digit first"
+    ),
+    r"^[a-z0-9.-]{1,253}(:[0-9]{1,5})?$": "a host, or a host with its port, such as crm.example.com:8443",
+    "^(http_[1-5][0-9][0-9]|timedout|capped|internalError|excluded|error)$": (
+        "what a call may end with: http_404 or another status, timedout, capped, internalError, excluded, or error"
+    ),
+}
+
+
 def faults(error: ValidationError, model: type[BaseModel], given: Any) -> Iterator[Fault]:
     """What makes `given` no such model, place by place."""
     told: dict[Place, list[Any]] = {}
@@ -86,8 +98,23 @@ def _fault(place: Place, error: Any, models: list[type[BaseModel]]) -> Fault:
         case "union_tag_invalid" | "union_tag_not_found":
             return Fault((*place, "type"), f"should be {_either(_types(models))}")
         case _:
-            said = error["msg"].removeprefix("Value error, ")
-            return Fault(place, said.replace("Input should be", "should be"))
+            return Fault(place, _said(error))
+
+
+def _said(error: Any) -> str:
+    match error["type"]:
+        case "too_short" | "string_too_short" if error["ctx"]["min_length"] == 1:
+            return "should not be empty"
+        case "string_pattern_mismatch":
+            return form(error["ctx"]["pattern"])
+        case _:
+            said: str = error["msg"].removeprefix("Value error, ")
+            return said.replace("Input should be", "should be")
+
+
+def form(pattern: str) -> str:
+    """What a text looks like that the pattern takes, in words where there are some."""
+    return f"should be {FORMS[pattern]}" if pattern in FORMS else f"has another form; it should match {pattern}"
 
 
 def _meant(name: str, models: list[type[BaseModel]]) -> str:

@@ -93,9 +93,17 @@ BAD_FILES = {
     ),
     "not TOML": ("[[webhooks", "apply.toml is not TOML"),
     "a misspelt field": (
-        ACME.replace("packs =", "pakcs ="), "webhooks 'acme-inbound' pakcs: Extra inputs are not permitted",
+        ACME.replace("packs =", "pakcs ="), "webhooks 'acme-inbound' pakcs: is not known here; did you mean 'packs'?",
     ),
-    "an entry without a name": ('[[webhooks]]\nprovider = "twilio"', "webhooks number 1 name: Field required"),
+    "an entry without a name": ('[[webhooks]]\nprovider = "twilio"', "webhooks number 1 name: is missing"),
+    "a kind in the singular": ('[[action]]\nname = "crm"', "action: is not known here; did you mean 'actions'?"),
+    "a name with a blank": ('[[actions]]\nname = "a b"\nurl = "https://x.example"', "actions 'a b' name: should be small letters"),
+    "an ending that there is not": (
+        ACME + '[[webhooks.keywords.custom]]\nkeywords = ["ORDER"]\notherwise = { http404 = "x" }',
+        "keywords.custom.0.otherwise.http404: should be what a call may end with: http_404",
+    ),
+    "no label": ('[[labels]]\nname = "profile.email"\nlabels = []', "labels 'profile.email' labels: should not be empty"),
+    "a URL as a cap": ('[[caps]]\nname = "https://x.example/"', "name: should be a host, or a host with its port"),
     "one name twice": (
         ACME + '[[webhooks]]\nname = "acme-inbound"\nprovider = "twilio"', "webhook 'acme-inbound' twice",
     ),
@@ -110,7 +118,7 @@ BAD_FILES = {
         ACME + "[webhooks.keywords.opt_in]\nkeywords = ['STOP']", "'STOP' stands in opt_out (default keyword) and in opt_in (keyword)",
     ),
     "a payload that is no JSON": (HOUSE.replace('"%s":', ""), "webhook house: payload is not JSON"),
-    "an empty reply": ('[replies]\nthanks = ""', "replies.thanks: String should have at least 1 character"),
+    "an empty reply": ('[replies]\nthanks = ""', "replies.thanks: should not be empty"),
 }  # fmt: skip
 
 

@@ -307,6 +307,17 @@ def test_doctor_says_how_webhooks_fare_and_what_to_mend(run: Run, tmp_path: Path
         assert sentence in result.stdout
 
 
+def test_doctor_names_a_stream_that_stands_still_and_why(run: Run, database: Database) -> None:
+    row = {"source": "consent", "position": 1, "updated_at": datetime.now(UTC)}
+    rows = [row | {"stream": "crm", "problem": "the receiver answered 410"}, row | {"stream": "fine", "problem": ""}]
+    database.write_now(lambda conn: conn.execute(tables.stream_positions.insert(), rows))
+
+    told = run("doctor").stdout
+
+    assert "stream 'crm' stands still: the receiver answered 410" in told
+    assert "fine" not in told
+
+
 def test_doctor_says_what_comes_first_where_nothing_is_registered(run: Run) -> None:
     result = run("doctor")
 

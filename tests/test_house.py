@@ -47,9 +47,9 @@ def test_the_version_is_told_once() -> None:
 
 
 def readme_queries() -> list[str]:
-    block = re.search(r"```sql\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
-    assert block
-    return [query.strip() for query in re.sub(r"--.*", "", block[1]).split(";") if query.strip()]
+    blocks = re.findall(r"```sql\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    assert blocks
+    return [query.strip() for query in re.sub(r"--.*", "", "".join(blocks)).split(";") if query.strip()]
 
 
 @pytest.mark.parametrize("query", readme_queries())

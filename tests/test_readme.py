@@ -24,7 +24,14 @@ def examples() -> list[str]:
 
 
 def test_each_page_has_its_example_of_ten_lines_at_most() -> None:
-    assert re.findall(r"\(config/(\w+)\.md\)", SECTION) == ["actions", "governance", "streams", "lookups", "documents"]
+    assert re.findall(r"\(config/(\w+)\.md\)", SECTION) == [
+        "actions",
+        "governance",
+        "streams",
+        "lookups",
+        "audiences",
+        "documents",
+    ]
     assert [len(example.splitlines()) <= 10 for example in examples()] == [True] * 5
 
 

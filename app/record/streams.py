@@ -171,6 +171,12 @@ def names(conn: sa.Connection) -> list[str]:
     return list(conn.execute(sa.select(_p.stream).distinct().order_by(_p.stream)).scalars())
 
 
+def standing(conn: sa.Connection) -> dict[str, str]:
+    """The streams that stand still, and why."""
+    rows = conn.execute(sa.select(_p.stream, _p.problem).where(_p.problem != "").order_by(_p.stream)).all()
+    return {row.stream: row.problem for row in rows}
+
+
 def rewind(conn: sa.Connection, stream: str, sources: Sequence[str], before: int) -> Mapping[str, int]:
     """Have everything told again from the row `before` on; by source, where it now stands.
 

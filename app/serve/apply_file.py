@@ -16,7 +16,7 @@ from app.errors import BadInput
 from app.policy import Labels, Policy
 from app.registration import KINDS, Registrations
 from app.reply import Reply, ReplyText, by_form
-from app.spec import Spec
+from app.spec import Spec, faults
 from app.stream import Stream
 from app.webhook import NAME, Webhook
 
@@ -65,8 +65,8 @@ def parse(tree: dict[str, Any]) -> ApplyFile:
     try:
         wanted = ApplyFile.model_validate(tree)
     except ValidationError as error:
-        faults = (f"{_place(tree, e['loc'])}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors())
-        raise BadInput("\n".join(faults)) from None
+        told = (f"{_place(tree, fault.place)}: {fault.what}" for fault in faults(error, ApplyFile, tree))
+        raise BadInput("\n".join(told)) from None
     names = Counter(
         [f"credential '{c.name}'" for c in wanted.credentials]
         + [f"webhook '{w.name}'" for w in wanted.webhooks]

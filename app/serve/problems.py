@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.errors import BadAddress, BadInput, NotReady
+from app.spec import form
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = "5"
@@ -94,6 +95,8 @@ def _sentence(error: Any) -> str:
             return "is missing"
         case "json_invalid":
             return "is not JSON"
+        case "string_pattern_mismatch":
+            return form(error["ctx"]["pattern"])
         case _:
             return str(error["msg"]).removeprefix("Value error, ")
 

@@ -12,14 +12,14 @@ from app import settings as configured
 from app.errors import BadInput
 from app.events import NOBODY, Standing
 from app.interpret import Rules, effective, explain, rules
-from app.record import call_log, dead_letters, diagnosis, queries
+from app.record import call_log, dead_letters, diagnosis, queries, streams
 from app.record.database import Database
 from app.record.dead_letters import Kind, Tally
 from app.record.diagnosis import BadEnd, Hearing, Leaving
 from app.serve.consent_file import checked_program
 from app.serve.fields import person
 from app.serve.replay import replay
-from app.serve.terminal import connect, open_database, show, show_facts, shown_age, write
+from app.serve.terminal import connect, open_database, printable, show, show_facts, shown_age, write
 from app.settings import CONFIG_DIR, Settings
 from app.switchboard import policy
 from app.webhook import Webhook, load_packs
@@ -111,7 +111,7 @@ def replay_requests(ids: tuple[int, ...], every: bool) -> None:
 
 @click.command("doctor")
 def doctor() -> None:
-    """Show how each webhook and the outbox fare, and what to mend.
+    """Show how webhooks, outbox, calls and streams fare, and what to mend.
 
     \b
     Example: textback doctor
@@ -123,11 +123,13 @@ def doctor() -> None:
         leaving = database.read_now(lambda conn: diagnosis.leaving(conn, now))
         dead = database.read_now(dead_letters.tallies)
         failed = database.read_now(partial(call_log.failed_since, since=now - diagnosis.RECENT))
+        standing = database.read_now(streams.standing)
     show("webhooks", ("name", "last heard", "refused", "not understood", "work list"), map(_row, heard))
     click.echo()
     show_facts([("replies waiting", leaving.waiting), ("oldest of them", leaving.oldest_waiting)])
     mends = [mend for hearing in heard for mend in _mends(hearing)]
     mends += [*_mends_of_outbox(leaving, now), *_mends_of_dead_letters(dead, now), *_mends_of_calls(failed)]
+    mends += _mends_of_streams(standing)
     click.echo("\n" + "\n".join(mends or ["Nothing to mend." if names else _NO_WEBHOOKS]))
 
 
@@ -170,6 +172,12 @@ def _mends_of_calls(failed: Iterable[tuple[str, str, int]]) -> Iterator[str]:
     for action, outcome, count in failed:
         yield f"{count} calls of action '{action}' ended as {outcome} in the last 7 days."
         yield f"  textback calls list --action {action} --outcome {outcome} shows why; then: textback calls retry"
+
+
+def _mends_of_streams(standing: Mapping[str, str]) -> Iterator[str]:
+    for stream, problem in standing.items():
+        yield f"stream '{stream}' stands still: {printable(problem)}"
+        yield "  It goes on by itself once that is mended, and nothing is lost; textback streams list shows how far."
 
 
 _DEAD: Mapping[Kind, tuple[str, str]] = {

@@ -122,6 +122,9 @@ def _of_what(found: Trial, wanted: WantedTrial) -> str:
 
 
 def _counts(people: Counted) -> Iterator[str]:
+    if not people.looked_at:
+        yield "  nobody is stored yet who could be left out"
+        return
     more = "; there are more, see --most" if people.next else ", which is everybody"
     yield f"  {people.excluded:,} of {people.looked_at:,} stored people would be left out{more}"
     yield from (f"    {count:,} first by policy '{policy}'" for policy, count in people.by_policy.items())
