@@ -231,3 +231,18 @@ def test_check_tells_of_a_clock_that_was_set_back(run: Run, database: Database) 
 
     assert result.exit_code == 1
     assert "problem: The newest stored request is from the future" in result.stderr
+
+
+def test_a_webhook_whose_receipts_call_an_action_is_kept(run: Run, tmp_path: Path, database: Database) -> None:
+    actions = '[[actions]]\nname = "bounce"\nurl = "https://x.example/"\n'
+    webhook = (
+        '[[webhooks]]\nname = "all"\nprovider = "twilio"\ntype = "both"\nsecret = "a-secret"\nsender = "+14155550199"\n'
+    )
+    file = file_of(tmp_path, f'{actions}{webhook}receipt_actions = {{ failed = "bounce" }}')
+
+    assert run("apply", file).exit_code == 0
+    again = run("apply", file)
+
+    assert "webhook all: unchanged" in again.stdout
+    kept = database.read_now(lambda conn: conn.execute(sa.text("SELECT settings FROM webhooks")).scalar_one())
+    assert json.loads(kept)["receipt_actions"] == {"failed": "bounce"}

@@ -58,7 +58,8 @@ def split(model: BaseModel, whole: Sequence[str] = ()) -> tuple[str, str]:
     for name in whole:
         found.append(([name], settings[name]))
         settings[name] = None
-    return orjson.dumps(settings).decode(), orjson.dumps(found).decode()
+    # a table by status has members of an enumeration as its keys
+    return orjson.dumps(settings, option=orjson.OPT_NON_STR_KEYS).decode(), orjson.dumps(found).decode()
 
 
 def joined(settings: str, secrets: str, model: type[Model]) -> Model:
