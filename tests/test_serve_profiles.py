@@ -101,7 +101,7 @@ def test_a_number_in_any_form_is_one_person(served: Served) -> None:
     ("address", "attributes", "sentence"),
     [
         ("nobody", {"a": "b"}, "short code or an alphanumeric sender"),
-        (ALICE, {"first name": "Alice"}, "should match pattern"),
+        (ALICE, {"first name": "Alice"}, "it should match"),
         (ALICE, {"a": "x" * 2001}, "at most 2000 characters"),
         (ALICE, {"a": "b\0"}, "NUL"),
         (ALICE, {f"a{i}": "b" for i in range(101)}, "at most 100 items"),
