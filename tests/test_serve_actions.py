@@ -307,7 +307,9 @@ def test_the_command_knows_the_person_of_an_address(on_any: Run, party: FakeProv
 SLIPS = [
     (("none",), "There is no action 'none'; register it first."),
     (("crm-note", "--field", "text=x"), "'text' is no field; write event.text=Hello, profile.name=Ann"),
-    (("crm-note", "--field", "event.text"), "'event.text' is no field; write event.text=Hello"),
+    (("crm-note", "--field", "event.adress=x"), "'event.adress' is no field; did you mean 'event.address'?"),
+    (("crm-note", "--profile", "name"), "'profile.name' has no value; write NAME=VALUE"),
+    (("crm-note", "--field", "event.text"), "'event.text' has no value; write NAME=VALUE"),
     (("crm-note", "--profile", "=x"), "'profile.' is no field; write"),
     (
         ("crm-note", "--address", ALICE, "--field", "consent.state=opted_in"),

@@ -14,6 +14,7 @@ from app.errors import BadInput
 from app.record import profiles, registry
 from app.record.registry import Registered
 from app.send import Actions, Client, Destinations
+from app.send.actions.fields import field_named
 from app.send.actions.trial import DRY_RUN, ActionTrial, try_action
 from app.serve.actions import WantedTest, fields_of
 from app.serve.commands.verify import shown_request
@@ -82,8 +83,11 @@ def _trees(fields: Iterable[str], profile: Iterable[str]) -> dict[str, dict[str,
     for text in (*fields, *(f"profile.{each}" for each in profile)):
         name, equals, value = text.partition("=")
         root, _, rest = ("event._id" if name == "_id" else name).partition(".")
-        if not equals or root not in found or not rest:
+        if not equals:
+            raise BadInput(f"'{text}' has no value; write NAME=VALUE, such as event.text=Hello")
+        if root not in found or not rest:
             raise BadInput(f"'{name}' is no field; write event.text=Hello, profile.name=Ann or consent.state=opted_in")
+        field_named(f"{root}.{rest}")
         found[root][rest] = value == "true" if name == "consent.may_send" else value
     return found
 

@@ -170,7 +170,7 @@ def _bad_end(bad: BadEnd) -> str:
 
 def _mends_of_calls(failed: Iterable[tuple[str, str, int]]) -> Iterator[str]:
     for action, outcome, count in failed:
-        yield f"{count} calls of action '{action}' ended as {outcome} in the last 7 days."
+        yield f"{count} call{'' if count == 1 else 's'} of action '{action}' ended as {outcome} in the last 7 days."
         yield f"  textback calls list --action {action} --outcome {outcome} shows why; then: textback calls retry"
 
 
