@@ -20,6 +20,7 @@ from app.record.spool import Spool
 from app.scheme import ClientCertificateScheme, needs_secret, schemes_of, signs_url
 from app.send import Destinations
 from app.serve.apply import Catalogue, check_credential, check_feedback, faults, webhook_types
+from app.serve.checkup_conditions import check_conditions
 from app.serve.checkup_governance import check_governance
 from app.serve.checkup_sending import check_calling, check_leaving, check_replies
 from app.serve.finding import Finding, note, problem, warning
@@ -65,6 +66,7 @@ def checkup(settings: Settings, database: Database) -> Iterator[Finding]:
     yield from _webhooks(registered, Switchboard(providers, packs, settings), settings, packs)
     yield from _others(registered, destinations)
     yield from check_governance(registered.others, database)
+    yield from check_conditions(registered)
     yield from _unconfirmed(registered, providers)
 
 
