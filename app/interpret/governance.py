@@ -13,7 +13,9 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from app.errors import BadInput, TookTooLong, Unreadable
+from app.events import Standing
 from app.expression import Expression, expression
+from app.interpret.consent import may_send
 from app.policy import Labels, Policy
 from app.registration import Registrations
 
@@ -126,6 +128,16 @@ class Governance:
 def governed_by(others: Registrations) -> Governance:
     """The governance of what is registered; what is broken there forbids."""
     return Governance(others.labels.values(), others.policies.values(), others.broken)
+
+
+def consent_fields(standing: Standing, unknown_consent: str, *, withheld: bool) -> dict[str, Any]:
+    """How a person stands, as the fields `consent.…`. `withheld`: nobody may be written to, whatever they said."""
+    return {
+        "state": standing.state.value,
+        "since": standing.since and standing.since.isoformat(),
+        "cause": standing.cause,
+        "may_send": may_send(standing.state, unknown_consent) and not withheld,
+    }
 
 
 def project(fields: Fields, denied: Iterable[str]) -> dict[str, Any]:

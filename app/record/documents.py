@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 import orjson
 import sqlalchemy as sa
 
+from app.record import calls
+from app.record.calls import State
 from app.record.ids import new_id
 from app.record.tables import Moment, action_calls, document_runs
 
 TRIGGER = "document"
-_CALLING, _DONE = "calling", "done"
 #: `next_at` of such a call: no worker makes it (again), only another request does
 _NEVER = datetime(9999, 12, 31, tzinfo=UTC)
 #: how long a call that its process never ended waits for a request that makes it again
@@ -81,7 +82,7 @@ def hold(conn: sa.Connection, wanted: Wanted, now: datetime, lease_until: dateti
 
 def _resumed(conn: sa.Connection, call_id: int, lease_until: datetime) -> Mapping[str, Any] | None:
     """The fields of a call whose process died; None where it is done, or gone with its retention."""
-    unended = sa.and_(action_calls.c.id == call_id, action_calls.c.state == _CALLING)
+    unended = sa.and_(action_calls.c.id == call_id, action_calls.c.state == State.CALLING.value)
     again = sa.update(action_calls).where(unended).returning(action_calls.c.fields)
     fields = conn.execute(again.values(claimed_until=lease_until, attempts=action_calls.c.attempts + 1)).scalar()
     return orjson.loads(fields) if fields is not None else None
@@ -89,12 +90,9 @@ def _resumed(conn: sa.Connection, call_id: int, lease_until: datetime) -> Mappin
 
 def _begun(conn: sa.Connection, wanted: Wanted, call_id: int, now: datetime, lease_until: datetime) -> Held:
     event = {**wanted.event, "_id": str(call_id)}
-    row = {
-        "id": call_id, "action": wanted.action, "trigger": TRIGGER, "webhook": "", "program": "", "address": "",
-        "fields": orjson.dumps(event).decode(), "state": _CALLING, "attempts": 1, "next_at": _NEVER,
-        "deadline": lease_until, "created_at": now, "claimed_until": lease_until,
-    }  # fmt: skip
-    conn.execute(sa.insert(action_calls), row)
+    fields = orjson.dumps(event).decode()
+    row = calls.call_row(wanted.action, TRIGGER, fields, now, lease_until, claimed_until=lease_until)
+    calls.add(conn, row._replace(id=call_id, next_at=_NEVER))
     conn.execute(sa.update(document_runs).where(document_runs.c.key == wanted.key).values(call_id=call_id))
     return Held(wanted.key, call_id, event)
 
@@ -118,7 +116,9 @@ def settle(
     ended = {"outcome": outcome, "policy": policy, "response": response, "problem": problem}
     its_call = sa.update(action_calls).where(action_calls.c.id == held.call_id)
     conn.execute(
-        its_call.values(state=_DONE, claimed_until=None, ended_at=now, tries=action_calls.c.tries + tries, **ended)
+        its_call.values(
+            state=State.DONE.value, claimed_until=None, ended_at=now, tries=action_calls.c.tries + tries, **ended
+        )
     )
     mine = sa.and_(document_runs.c.key == held.key, document_runs.c.call_id == held.call_id)
     if outcome == "success":
@@ -132,7 +132,7 @@ def standing(conn: sa.Connection, call_id: int) -> Standing | None:
     column = action_calls.c
     query = sa.select(column.state, column.outcome, column.policy, column.problem, column.claimed_until)
     row = conn.execute(query.where(column.id == call_id)).one_or_none()
-    return Standing(row[0] == _DONE, *row[1:]) if row else None
+    return Standing(row[0] == State.DONE, *row[1:]) if row else None
 
 
 def forget(conn: sa.Connection, now: datetime) -> int:
@@ -140,7 +140,7 @@ def forget(conn: sa.Connection, now: datetime) -> int:
     past = now - _PATIENCE
     left = sa.and_(sa.text("state IN ('pending', 'calling')"), action_calls.c.trigger == TRIGGER,
                    action_calls.c.claimed_until < past)  # fmt: skip
-    ended = {"state": _DONE, "outcome": "internalError", "problem": _ENDED_UNKNOWN, "claimed_until": None}
+    ended = {"state": State.DONE.value, "outcome": "internalError", "problem": _ENDED_UNKNOWN, "claimed_until": None}
     conn.execute(sa.update(action_calls).where(left).values(ended_at=now, **ended))
     passed = sa.select(document_runs.c.key).where(document_runs.c.repeats_until < past).limit(_CHUNK)
     return conn.execute(sa.delete(document_runs).where(document_runs.c.key.in_(passed))).rowcount

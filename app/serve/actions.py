@@ -9,7 +9,7 @@ from app.record import profiles
 from app.record.ids import new_id
 from app.record.tokens import Scope
 from app.send.actions.trial import ActionTrial, try_action
-from app.serve.consent import Consent, standing
+from app.serve.consent import Consent, as_fields, standing
 from app.serve.fields import NO_SUCH_NAME, NameParams, Program, RawAddress, Region, person
 from app.serve.operation import Call, Operation
 from app.serve.problems import not_found
@@ -66,16 +66,7 @@ def fields_of(
     return {
         "event": always | wanted.event,
         "profile": attributes | wanted.profile,
-        "consent": _fields_of_consent(consent) if consent else dict(wanted.consent),
-    }
-
-
-def _fields_of_consent(consent: Consent) -> dict[str, Any]:
-    return {
-        "state": str(consent.state),
-        "since": _moment(consent.since) if consent.since else None,
-        "cause": consent.cause,
-        "may_send": consent.may_send,
+        "consent": as_fields(consent) if consent else dict(wanted.consent),
     }
 
 

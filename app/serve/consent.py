@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
 from pydantic import Field
@@ -125,6 +125,16 @@ async def change(call: Call[PersonParams, WantedConsent]) -> Consent:
     if holds.state != wanted.state:
         raise Problem(409, f"The state stays {holds.state}, for something later was recorded; the ledger says what.")
     return holds
+
+
+def as_fields(stands: Consent) -> dict[str, Any]:
+    """How a person stands, as the fields `consent.…` of an action or a policy (`app.action`)."""
+    return {
+        "state": stands.state.value,
+        "since": stands.since.astimezone(UTC).isoformat().replace("+00:00", "Z") if stands.since else None,
+        "cause": stands.cause,
+        "may_send": stands.may_send,
+    }
 
 
 async def standing(parts: Parts, program: str, address: str) -> Consent:

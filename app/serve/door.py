@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from app.request import parse_pairs
-from app.serve import bearer, problems
+from app.serve import problems
 from app.serve.operation import Call, Operation, Plain
 from app.serve.parts import Parts
 from app.serve.problems import Problem
@@ -53,14 +53,7 @@ async def _answer(operation: Operation, scope: Scope, receive: Receive) -> Respo
     parts: Parts = scope["app"].state.parts
     headers = Headers(scope=scope)
     if operation.scope is not None:
-        await bearer.require(
-            operation.scope,
-            headers.get("authorization", ""),
-            settings=parts.settings,
-            database=parts.database,
-            known=parts.tokens,
-            away=parts.intake.away_since is not None,
-        )
+        await parts.require(operation.scope, headers.get("authorization", ""))
     params = _params(operation, scope)
     body = await _body(operation, receive, parts.settings.request_timeout)
     call = Call(parts, params, body, parts.settings.public_url or _own_base(scope, headers))

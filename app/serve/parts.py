@@ -9,9 +9,11 @@ from app.provider import Provider
 from app.record.database import Database
 from app.record.intake import Intake
 from app.record.registry import Registered
+from app.record.tokens import Scope
 from app.record.vault import Vault
 from app.record.writer import Writer
 from app.send import Actions, Caller, Client, Sender, Streams
+from app.serve import bearer
 from app.serve.apply import Catalogue
 from app.serve.bearer import KnownTokens
 from app.serve.offered import Offered
@@ -53,6 +55,17 @@ class Parts:
     taking_over: asyncio.Lock = field(default_factory=asyncio.Lock)
     #: set when the server is told to stop: it is not ready any more, while it still answers
     stopping: Stopping = field(default_factory=Stopping)
+
+    async def require(self, scope: Scope, authorization: str) -> bearer.Caller:
+        """Who calls by this header. Raises a 401 Problem for nobody, 403 for somebody without the scope."""
+        return await bearer.require(
+            scope,
+            authorization,
+            settings=self.settings,
+            database=self.database,
+            known=self.tokens,
+            away=self.intake.away_since is not None,
+        )
 
     @property
     def catalogue(self) -> Catalogue:

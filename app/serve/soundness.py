@@ -28,10 +28,10 @@ def _actions(found: Whole) -> Iterator[str]:
 
 def stream_faults(found: Whole) -> Iterator[str]:
     """What keeps a stream from ever telling anything."""
-    nothing_denied = Governance()
+    nothing_denied, client = Governance(), Client(Destinations())
     for name, stream in found.others.streams.items():
         try:
-            ready(stream, nothing_denied, Client(Destinations()), "deny")
+            ready(stream, nothing_denied, client, "deny")
             check_inlet(stream)
         except BadInput as error:
             yield f"stream '{name}': {error}"

@@ -17,7 +17,8 @@ import orjson
 
 from app import steps
 from app.errors import StoreUnavailable
-from app.interpret import effective, may_send
+from app.interpret import effective
+from app.interpret.governance import consent_fields
 from app.record import calls
 from app.record.away import is_away
 from app.record.calls import DueCall, Ended, Person
@@ -170,12 +171,7 @@ class Caller:
         if person is None:
             return {"event": event, "profile": {}, "consent": {}}
         standing = effective(person.own, person.every)
-        consent = {
-            "state": standing.state.value,
-            "since": standing.since and standing.since.isoformat(),
-            "cause": standing.cause,
-            "may_send": may_send(standing.state, self._unknown_consent) and not person.restored,
-        }
+        consent = consent_fields(standing, self._unknown_consent, withheld=person.restored)
         return {"event": event, "profile": person.attributes, "consent": consent}
 
     def _written(self, queued: bool) -> None:

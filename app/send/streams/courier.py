@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from app.errors import BadInput, SendFailed
-from app.interpret import effective, may_send
-from app.interpret.governance import Governance
+from app.interpret import effective
+from app.interpret.governance import Governance, consent_fields
 from app.record.stream_events import Happened
 from app.send.actions.fields import leaving
 from app.send.authorization import authorization, replaced
@@ -120,9 +120,8 @@ def _secrets(stream: Stream) -> list[str]:
 def fields_of(told_to: ReadyStream, happened: Happened) -> dict[str, Any]:
     """`event`, `profile` and `consent`, as policies and labels know them."""
     standing = effective(happened.own, happened.every)
-    sendable = may_send(standing.state, told_to.unknown_consent) and not happened.withheld
-    consent = {"state": standing.state.value, "since": standing.since, "cause": standing.cause, "may_send": sendable}
-    return {"event": _plain(happened.event), "profile": happened.profile, "consent": _plain(consent)}
+    consent = consent_fields(standing, told_to.unknown_consent, withheld=happened.withheld)
+    return {"event": _plain(happened.event), "profile": happened.profile, "consent": consent}
 
 
 def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:

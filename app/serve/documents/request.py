@@ -12,7 +12,6 @@ from starlette.datastructures import Headers
 
 from app.record.tokens import Scope
 from app.request import parse_pairs
-from app.serve import bearer
 from app.serve.documents import words
 from app.serve.operation import Params
 from app.serve.parts import Parts
@@ -48,16 +47,8 @@ async def prove(parts: Parts, scope: Scope, headers: Headers) -> None:
     """Raises Forbidden where no header brings a token with this scope (`admin` has every one)."""
     key = headers.get("apikey", "").strip()
     authorization = f"Bearer {key}" if key else headers.get("authorization", "")
-    away = parts.intake.away_since is not None
     try:
-        await bearer.require(
-            scope,
-            authorization,
-            settings=parts.settings,
-            database=parts.database,
-            known=parts.tokens,
-            away=away,
-        )
+        await parts.require(scope, authorization)
     except Problem as problem:
         raise Forbidden(_refusal(problem.status, authorization)) from None
 

@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app import metrics
 from app.record.registry import Registered
 from app.record.tokens import Scope as TokenScope
-from app.serve import bearer, problems
+from app.serve import problems
 from app.serve.edge import answering
 from app.serve.edge.answering import Answer
 from app.serve.edge.asking import asked_by_page, asked_by_server
@@ -102,14 +102,7 @@ class LookupDoor:
     async def _answer_server(self, request: Coming, receive: Receive) -> tuple[Answer, str]:
         _require_post(request, "POST")
         parts = self._parts
-        await bearer.require(
-            TokenScope.LOOKUP,
-            request.header(b"authorization"),
-            settings=parts.settings,
-            database=parts.database,
-            known=parts.tokens,
-            away=parts.intake.away_since is not None,
-        )
+        await parts.require(TokenScope.LOOKUP, request.header(b"authorization"))
         datastream = _known(request.datastream)
         body = await read(request, receive, parts.settings.request_timeout)
         return await looked_up(

@@ -28,6 +28,7 @@ class Found(NamedTuple):
 
 
 NOBODY = Found("", ())
+_NOBODY_S: Mapping[str, Any] = {"state": "unknown", "since": None, "cause": None, "may_send": False}
 
 
 class People:
@@ -95,8 +96,5 @@ class People:
 
 def fields(standing: Consent | None, attributes: Mapping[str, str]) -> Fields:
     """What consent policies see of a person, or (None) of nobody."""
-    told: dict[str, Any] = {"state": "unknown", "since": None, "cause": None, "may_send": False}
-    if standing:
-        since = standing.since.astimezone(UTC).isoformat().replace("+00:00", "Z") if standing.since else None
-        told = {"state": standing.state.value, "since": since, "cause": standing.cause, "may_send": standing.may_send}
+    told = consent.as_fields(standing) if standing else _NOBODY_S
     return {"event": {"type": "lookup"}, "profile": dict(attributes), "consent": told}
